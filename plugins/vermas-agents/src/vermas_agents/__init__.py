@@ -1,0 +1,1 @@
+"""Agent CLIs for VerMAS: script, claude."""

@@ -1,0 +1,1 @@
+"""Merge, check and land for VerMAS."""

@@ -1,0 +1,1 @@
+"""Numbered slots for VerMAS polecats."""

@@ -1,0 +1,1 @@
+"""tmux sessions for VerMAS."""

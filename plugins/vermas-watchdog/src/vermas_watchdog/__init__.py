@@ -1,0 +1,1 @@
+"""The mechanical watchdog policy of VerMAS."""

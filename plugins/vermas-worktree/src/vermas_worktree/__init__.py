@@ -1,0 +1,1 @@
+"""git worktree and clone sandboxes for VerMAS."""

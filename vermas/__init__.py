@@ -1,0 +1,3 @@
+"""VerMAS: pytest for fleets of coding agents."""
+
+__version__ = "0.1.0"
