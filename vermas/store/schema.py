@@ -1,0 +1,9 @@
+"""All tables, in the order of creation."""
+
+from __future__ import annotations
+
+from vermas.store import events
+
+_META = ("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",)
+
+DDL: tuple[str, ...] = (*_META, *events.DDL)
