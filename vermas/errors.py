@@ -5,8 +5,9 @@ Every error that a user or a plugin author can cause is a `VermasError`: one lin
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+TYPE_CHECKING = False  # a literal, so that in-session verbs do not pay for importing typing
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class VermasError(Exception):
@@ -33,6 +34,8 @@ class NotFound(VermasError):
     exit_code = 4
 
     def __init__(self, kind: str, name: str, known: Iterable[str] = (), hint: str = "") -> None:
+        import difflib
+
         names = sorted(set(known))
         near = difflib.get_close_matches(name, names, n=1)
         parts = [f"no {kind} named {name!r}"]

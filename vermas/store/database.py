@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from vermas.errors import StoreError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
 
 SCHEMA_VERSION = 1
 _BUSY_S = 30.0
@@ -28,8 +30,8 @@ class Store:
 
         store = cls(path)
         os.close(os.open(store.path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        db = store._connect()
-        with _translated(store.path):
+        try:
+            db = store._connect()
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("BEGIN IMMEDIATE")
             if db.execute("PRAGMA user_version").fetchone()[0] == 0:
@@ -38,7 +40,9 @@ class Store:
                 db.execute("INSERT INTO meta (key, value) VALUES ('town_id', ?)", (town_id,))
                 db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             db.execute("COMMIT")
-        db.close()
+            db.close()
+        except sqlite3.Error as error:
+            raise store.error(error) from error
         return store
 
     @property
@@ -46,27 +50,20 @@ class Store:
         """This thread's connection, outside of any transaction."""
         db: sqlite3.Connection | None = getattr(self._local, "db", None)
         if db is None:
-            db = self._connect()
-            with _translated(self.path):
+            try:
+                db = self._connect()
                 version = db.execute("PRAGMA user_version").fetchone()[0]
+            except sqlite3.Error as error:
+                raise self.error(error) from error
             if version != SCHEMA_VERSION:
                 db.close()
                 raise StoreError(f"{self.path} has schema {version}, this vermas knows {SCHEMA_VERSION}: use the vermas that made it")
             self._local.db = db
         return db
 
-    @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: everything in it happens, or nothing. Nested use is a bug and raises sqlite3.OperationalError."""
-        db = self.read
-        with _translated(self.path):
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
+    def write(self) -> Transaction:
+        """One transaction as a context manager: everything in it happens, or nothing."""
+        return Transaction(self)
 
     def close(self) -> None:
         """Close this thread's connection."""
@@ -75,22 +72,45 @@ class Store:
             db.close()
             self._local.db = None
 
+    def error(self, error: sqlite3.Error) -> StoreError:
+        """The one-line form of a database error."""
+        return StoreError(f"{self.path}: {error}; nothing was changed")
+
     def _connect(self) -> sqlite3.Connection:
         if not os.path.exists(self.path):
             raise StoreError(f"{self.path} is missing: run `vermas doctor`")
-        with _translated(self.path):
-            db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-            db.row_factory = sqlite3.Row
-            db.execute("PRAGMA synchronous=FULL")
-            db.execute("PRAGMA foreign_keys=ON")
+        db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        db.row_factory = sqlite3.Row
+        db.execute("PRAGMA synchronous=FULL")
         return db
 
 
-@contextmanager
-def _translated(path: str) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.IntegrityError:
-        raise
-    except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
-        raise StoreError(f"{path}: {error}; nothing was changed") from error
+class Transaction:
+    """`with store.write() as db:` begins, commits at the end, and rolls back on any exception."""
+
+    __slots__ = ("_db", "_store")
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._db = store.read
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._run("BEGIN IMMEDIATE")
+        return self._db
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self._run("COMMIT")
+            return
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+            raise self._store.error(error) from error
+
+    def _run(self, statement: str) -> None:
+        try:
+            self._db.execute(statement)
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise self._store.error(error) from error

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vermas.store import events
+from vermas.store import events, incidents, polecats, submissions
 
 _META = ("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",)
 
-DDL: tuple[str, ...] = (*_META, *events.DDL)
+DDL: tuple[str, ...] = (*_META, *events.DDL, *polecats.DDL, *submissions.DDL, *incidents.DDL)
