@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vermas.errors import ConfigError
 from vermas.hookspecs import hookimpl
 from vermas.types import Bead, Pending, Rig, Slot
 
@@ -18,7 +17,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.count < 0:
-            raise ConfigError(f"slots: count must not be negative, it is {self.count}")
+            raise ValueError(f"count must not be negative, it is {self.count}")
 
 
 @hookimpl

@@ -8,7 +8,6 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
-from vermas.errors import ConfigError
 from vermas.hookspecs import hookimpl
 from vermas.types import Evidence, Finding, History, Observation, Polecat, Rig, Step
 
@@ -35,10 +34,10 @@ class Options:
     def __post_init__(self) -> None:
         for name in ("restarts_per_window", "restarts_per_bead", "window_s"):
             if getattr(self, name) <= 0:
-                raise ConfigError(f"watchdog: {name} must be positive, it is {getattr(self, name)}")
+                raise ValueError(f"{name} must be positive, it is {getattr(self, name)}")
         for name in ("backoff_base_s", "backoff_max_s"):
             if getattr(self, name) < 0:
-                raise ConfigError(f"watchdog: {name} must not be negative, it is {getattr(self, name)}")
+                raise ValueError(f"{name} must not be negative, it is {getattr(self, name)}")
 
 
 @hookimpl
