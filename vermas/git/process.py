@@ -1,0 +1,240 @@
+"""One git process: its environment, its deadline, its errors."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Collection, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from vermas.errors import GitError
+
+#: Descriptors (locks) that every git child inherits, so that a lock outlives a killed VerMAS for as long as its git still writes.
+HELD: ContextVar[tuple[int, ...]] = ContextVar("HELD", default=())
+
+_STDERR_BYTES = 20_000
+
+# What every git of ours is told, whatever the files say. The user's own configuration is read only with `user_config=True`.
+_ALWAYS = {
+    "core.hooksPath": os.devnull,
+    "core.fsmonitor": "false",
+    "core.untrackedCache": "keep",
+    "core.pager": "cat",
+    "core.quotePath": "false",
+    "core.fsync": "committed,reference",
+    "core.logAllRefUpdates": "always",
+    "core.commitGraph": "false",
+    "gc.auto": "0",
+    "gc.worktreePruneExpire": "never",
+    "maintenance.auto": "false",
+    "commit.gpgSign": "false",
+    "tag.gpgSign": "false",
+    "push.gpgSign": "false",
+    "log.showSignature": "false",
+    "submodule.recurse": "false",
+    "push.recurseSubmodules": "no",
+    "fetch.recurseSubmodules": "false",
+    "fetch.writeCommitGraph": "false",
+    "fetch.unpackLimit": "1",  # a pack appears whole or not at all; loose objects of a killed fetch would not
+    "protocol.version": "2",
+    "advice.detachedHead": "false",
+    "safe.directory": "*",
+}
+_NEUTRAL = {
+    "core.attributesFile": os.devnull,
+    "core.autocrlf": "false",
+    "core.askPass": "false",
+    "core.sshCommand": "false",
+    "credential.helper": "",
+    "protocol.ext.allow": "never",
+}
+_PASSED = ("PATH", "HOME", "TMPDIR", "XDG_CONFIG_HOME", "LD_PRELOAD", "LD_LIBRARY_PATH")
+_PASSED_TO_ORIGIN = (
+    "USER",
+    "LOGNAME",
+    "SSH_AUTH_SOCK",
+    "GIT_SSH",
+    "GIT_SSH_COMMAND",
+    "GIT_SSH_VARIANT",
+    "GIT_PROXY_COMMAND",
+    "GIT_SSL_CAINFO",
+    "GIT_SSL_NO_VERIFY",
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_NOSYSTEM",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "KRB5CCNAME",
+    "DBUS_SESSION_BUS_ADDRESS",
+    *(name for word in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for name in (word, word.upper())),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a git process printed and how it ended. `stdout` is raw; `lines()` and `fields()` decode file names losslessly."""
+
+    stdout: bytes
+    stderr: str
+    returncode: int
+
+    @property
+    def text(self) -> str:
+        """The output without the final newline."""
+        return os.fsdecode(self.stdout).rstrip("\n")
+
+    def fields(self) -> list[str]:
+        """The NUL-terminated fields of a `-z` output."""
+        return os.fsdecode(self.stdout).split("\0")[:-1] if self.stdout else []
+
+
+def run(
+    repo: Path | str | None,
+    *args: str,
+    input: bytes | IO[bytes] | None = None,
+    stdout: IO[bytes] | None = None,
+    timeout_s: float = 60.0,
+    ok: Collection[int] = (0,),
+    env: Mapping[str, str] | None = None,
+    user_config: bool = False,
+    cwd: Path | str | None = None,
+) -> Result:
+    """Run `git *args` on the git directory `repo` (or the checkout that holds it).
+
+    `repo` must be one that only VerMAS or the user writes, or `env` must come from `untrusted`. No hook, pager, editor, prompt or
+    background maintenance runs. `user_config` lets git read the user's and the system's configuration (credentials, ssh, `insteadOf`): for
+    talking to an origin only. `ok` lists the exit codes that are answers. Raises GitError for another one, a deadline or a death by signal.
+    """
+    argv = (_git(), *args)
+    where = dict(_environment(user_config, os.environ.get("PATH", ""), os.environ.get("HOME", "")))
+    if repo is not None:
+        where["GIT_DIR"] = _git_dir(repo)
+    if env:
+        where.update(env)
+    try:
+        child = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE if isinstance(input, bytes) else (input or subprocess.DEVNULL),
+            stdout=stdout or subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=cwd or "/",
+            env=where,
+            start_new_session=True,
+            pass_fds=HELD.get(),
+        )
+    except OSError as error:
+        raise GitError(f"cannot start git: {error}", argv=argv) from error
+    with child:
+        try:
+            out, err = child.communicate(input if isinstance(input, bytes) else None, timeout=timeout_s)
+        except BaseException as error:
+            _end(child)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise GitError(f"git {_shown(args)} took longer than {timeout_s:g} s and was ended", argv=argv) from None
+            raise
+    stderr = err[-_STDERR_BYTES:].decode(errors="surrogateescape")
+    if child.returncode not in ok:
+        raise GitError(_failure(args, child.returncode, stderr), argv=argv, returncode=child.returncode, stderr=stderr)
+    return Result(out or b"", stderr, child.returncode)
+
+
+def untrusted(
+    git_dir: Path | str, vault: Path | str, *, common: Path | str, work_tree: Path | str | None = None, index: Path | str | None = None
+) -> dict[str, str]:
+    """The environment in which git works on a git directory that agents can write without reading its configuration.
+
+    Git takes configuration, hooks and attributes from the common directory: here the vault is named as such, while refs, index and working
+    tree stay those of `git_dir` (whose real common directory is `common`). So nothing has to be searched for keys that execute
+    something, and nothing can be swapped between the search and the use.
+    """
+    objects = os.path.join(common, "objects")
+    env = {
+        "GIT_DIR": os.fspath(git_dir),
+        "GIT_COMMON_DIR": os.fspath(vault),
+        "GIT_OBJECT_DIRECTORY": objects,
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": quoted_path(os.path.join(vault, "objects")),
+    }
+    if work_tree is not None:
+        env["GIT_WORK_TREE"] = os.fspath(work_tree)
+    if index is not None:
+        env["GIT_INDEX_FILE"] = os.fspath(index)
+    return env
+
+
+def quoted_path(path: str) -> str:
+    """One element of a colon-separated list of git, quoted where the path holds a colon or a quote."""
+    if ":" not in path and '"' not in path and "\n" not in path:
+        return path
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+@functools.cache
+def _git() -> str:
+    found = shutil.which("git")
+    if found is None:
+        raise GitError("git is not installed or not on PATH: VerMAS needs git 2.38 or later")
+    return found
+
+
+@functools.lru_cache(maxsize=8)
+def _environment(user_config: bool, path: str, home: str) -> Mapping[str, str]:
+    """`path` and `home` are the cache's key; the rest of the environment does not change in the life of a process."""
+    env = {name: os.environ[name] for name in _PASSED if name in os.environ}
+    config = dict(_ALWAYS)
+    if user_config:
+        env |= {name: os.environ[name] for name in _PASSED_TO_ORIGIN if name in os.environ}
+    else:
+        config |= _NEUTRAL
+        env |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_GRAFT_FILE": os.devnull}
+    env |= {
+        "PATH": path,
+        "LC_ALL": "C",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "false",
+        "SSH_ASKPASS": "false",
+        "SSH_ASKPASS_REQUIRE": "never",
+        "GIT_EDITOR": "false",
+        "GIT_PAGER": "cat",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_DEFAULT_REF_FORMAT": "files",
+        "GIT_CONFIG_COUNT": str(len(config)),
+    }
+    for number, (key, value) in enumerate(config.items()):
+        env[f"GIT_CONFIG_KEY_{number}"] = key
+        env[f"GIT_CONFIG_VALUE_{number}"] = value
+    return env
+
+
+def _git_dir(repo: Path | str) -> str:
+    inner = os.path.join(repo, ".git")
+    return inner if os.path.exists(inner) else os.fspath(repo)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End a git and the children it started: they are one process group."""
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    child.wait()
+
+
+def _failure(args: tuple[str, ...], returncode: int, stderr: str) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    reason = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1] if lines else "no message")
+    ending = f"was killed by signal {-returncode}" if returncode < 0 else f"failed with exit code {returncode}"
+    return f"git {_shown(args)} {ending}: {reason}"
+
+
+def _shown(args: tuple[str, ...]) -> str:
+    text = " ".join(args)
+    return text if len(text) <= 200 else text[:200] + "…"

@@ -1,0 +1,172 @@
+"""A bare repository that only VerMAS writes: the vault."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vermas.errors import GitError
+from vermas.git import files
+from vermas.git.process import run
+from vermas.git.transfer import import_commit
+
+if TYPE_CHECKING:
+    from git import Repo
+
+_CONFIG = {
+    "gc.auto": "0",
+    "gc.pruneExpire": "never",
+    "gc.worktreePruneExpire": "never",
+    "gc.reflogExpire": "never",
+    "gc.reflogExpireUnreachable": "never",
+    "maintenance.auto": "false",
+    "core.logAllRefUpdates": "always",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MergeResult:
+    """The tree of a merge; `conflicts` names the files that could not be merged (then `tree` holds conflict markers)."""
+
+    tree: str
+    conflicts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One line of a history: `at` is the committer's time in seconds since the epoch."""
+
+    sha: str
+    parents: tuple[str, ...]
+    author: str
+    at: int
+    subject: str
+
+
+class Repository:
+    """A bare repository at `path`. Each method is at most one git process unless it says otherwise."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = os.path.abspath(path)
+
+    @property
+    def objects(self) -> str:
+        return os.path.join(self.path, "objects")
+
+    def init(self, branch: str = "main", object_format: str = "sha1") -> None:
+        """Create the repository; an existing one is left as it is, apart from the settings that keep its objects for ever."""
+        os.makedirs(self.path, mode=0o700, exist_ok=True)
+        run(
+            None,
+            *("init", "-q", "--bare", "--template=", f"--initial-branch={branch}", f"--object-format={object_format}"),
+            *("--end-of-options", self.path),
+        )
+        for key, value in _CONFIG.items():
+            run(self.path, "config", key, value)
+
+    def resolve(self, name: str) -> str:
+        """The full name of the commit that `name` means. Raises GitError when there is none."""
+        return run(self.path, "rev-parse", "--verify", "-q", "--end-of-options", f"{name}^{{commit}}").text
+
+    def tree(self, commit: str) -> str:
+        """The tree of a commit; no process when the commit is a loose object."""
+        return files.commit_tree_of(self.objects, commit) or run(
+            self.path, "rev-parse", "--verify", "-q", "--end-of-options", f"{commit}^{{tree}}"
+        ).text
+
+    def has(self, commit: str) -> bool:
+        """Whether the object exists here. What is here is complete: see `vermas.git.transfer`."""
+        if os.path.exists(os.path.join(self.objects, commit[:2], commit[2:])):
+            return True
+        return run(self.path, "cat-file", "-e", commit, ok=(0, 1, 128)).returncode == 0
+
+    def fetch(self, source: Path | str, commit: str, ref: str, have: Sequence[str] = ()) -> None:
+        """Bring `commit` from the repository or checkout `source`, which is not trusted, and point `ref` at it.
+
+        `ref` is written last, when the commit and all it needs are proven to be here. `have` names commits that bound the walk (see
+        `import_commit`). Up to three processes; one when the commit is here already.
+        """
+        if not self.has(commit):
+            import_commit(self.path, source, commit, have)
+        self.update_ref(ref, commit)
+
+    def is_ancestor(self, ancestor: str, commit: str) -> bool:
+        """Whether `commit` contains `ancestor` (equal ones do)."""
+        if ancestor == commit:
+            return True
+        return run(self.path, "merge-base", "--is-ancestor", ancestor, commit, ok=(0, 1)).returncode == 0
+
+    def merge_tree(self, ours: str, theirs: str) -> MergeResult:
+        """Merge two commits without touching anything. Raises GitError when git could not say whether they conflict."""
+        args = ("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", ours, theirs)
+        result = run(self.path, *args, ok=(0, 1), timeout_s=300.0)
+        tree, *conflicts = result.fields() or [""]
+        if not files.is_object_name(tree):
+            raise GitError(f"git merge-tree did not answer with a tree: {result.text[:200]!r}", argv=args, returncode=result.returncode)
+        return MergeResult(tree, tuple(dict.fromkeys(name for name in conflicts if name)) if result.returncode else ())
+
+    def commit_tree(self, tree: str, parents: Sequence[str], message: str, author: str, at: int) -> str:
+        """Write a commit; no process. The same input gives the same name: `author` is `Name <email>`, `at` seconds since the epoch, UTC."""
+        person = author.replace("\n", " ").replace("\0", "")
+        lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
+        lines += [f"author {person} {at} +0000", f"committer {person} {at} +0000", "", message.replace("\0", "").rstrip("\n") + "\n"]
+        return files.write_object(self.objects, "commit", os.fsencode("\n".join(lines)), like=tree)
+
+    def ref(self, ref: str) -> str | None:
+        """What `ref` points at, None when it does not exist; no process when it has a file of its own."""
+        return files.read_ref(self.path, ref) or self.refs(ref).get(ref)
+
+    def refs(self, prefix: str) -> dict[str, str]:
+        """All refs under `prefix` (or the ref of that name) with their objects."""
+        out = run(self.path, "for-each-ref", "--format=%(objectname) %(refname)", "--end-of-options", prefix).text
+        return {name: sha for sha, _, name in (line.partition(" ") for line in out.splitlines())}
+
+    def update_ref(self, ref: str, new: str, old: str | None = None) -> None:
+        """Point `ref` at `new`; with `old` only if it is there now (`""`: only if it does not exist)."""
+        self.update_refs([(ref, new, old)])
+
+    def update_refs(self, changes: Sequence[tuple[str, str, str | None]]) -> None:
+        """Several `update_ref(ref, new, old)` in one transaction and one process; `new` = "" deletes."""
+        commands = []
+        for ref, new, old in changes:
+            nothing = "0" * (len(new or old or "") or 40)
+            expected = "" if old is None else f" {old or nothing}"
+            commands.append(f"delete {ref}{expected}\n" if not new else f"update {ref} {new}{expected}\n")
+        run(self.path, "update-ref", "--stdin", input=os.fsencode("".join(commands)))
+
+    def delete_ref(self, ref: str, old: str | None = None) -> None:
+        """Delete `ref`; with `old` only if it is there now. An absent ref is success without `old`."""
+        self.update_refs([(ref, "", old)])
+
+    def history(self, commits: str, limit: int = 50) -> list[Commit]:
+        """The newest commits of a range such as `base..head`, the newest first."""
+        out = run(self.path, "log", "-z", f"-{limit}", "--no-show-signature", "--format=%H%n%P%n%an%n%ct%n%s", "--end-of-options", commits, "--")
+        found = []
+        for record in os.fsdecode(out.stdout).split("\0"):
+            if record:
+                sha, parents, author, at, subject = record.split("\n", 4)
+                found.append(Commit(sha, tuple(parents.split()), author, int(at), subject))
+        return found
+
+    def count(self, base: str, head: str) -> int:
+        """How many commits `head` has that `base` has not."""
+        return 0 if base == head else int(run(self.path, "rev-list", "--count", head, f"^{base}", "--").text)
+
+    def changed_files(self, base: str, head: str) -> list[str]:
+        """The paths that differ between two commits."""
+        return run(self.path, "diff-tree", "-r", "-z", "--name-only", "--no-renames", base, head, "--").fields()
+
+    @contextmanager
+    def gitpython(self, environment: Mapping[str, str] | None = None) -> Iterator[Repo]:
+        """A GitPython `Repo` of this repository for reading commits, trees, diffs and history; its processes end with the block."""
+        from git import Repo  # heavy, and in-session verbs must never load it
+
+        with Repo(self.path) as repo:
+            repo.git.update_environment(
+                GIT_CONFIG_GLOBAL=os.devnull, GIT_CONFIG_NOSYSTEM="1", GIT_OPTIONAL_LOCKS="0", GIT_TERMINAL_PROMPT="0", **(environment or {})
+            )
+            yield repo
