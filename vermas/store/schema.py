@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vermas.store import events, incidents, polecats, submissions
+from vermas.store import beads, events, incidents, polecats, submissions
 
 _META = ("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",)
 
-DDL: tuple[str, ...] = (*_META, *events.DDL, *polecats.DDL, *submissions.DDL, *incidents.DDL)
+DDL: tuple[str, ...] = (*_META, *events.DDL, *polecats.DDL, *submissions.DDL, *beads.DDL, *incidents.DDL)
