@@ -224,14 +224,17 @@ def _create_store(town: Town) -> str:
     return town_id
 
 
-def poke(town: Town, rig: str) -> bool:
-    """Wake the reconciler of a rig. False when none listens: the work waits in the database for the next one."""
+def poke(town: Town, rig: str, message: bytes = b"poke") -> bool:
+    """Wake the reconciler of a rig. False when none listens: the work waits in the database for the next one.
+
+    `message` may name the polecat that it is about (`b"done p7"`); without one the reconciler looks at everything.
+    """
     import _socket  # `socket` costs 3 ms, and this runs in every in-session verb
 
     sender = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
     try:
         sender.setblocking(False)
-        sender.sendto(b"poke", town.poke_socket(rig))
+        sender.sendto(message, town.poke_socket(rig))
     except BlockingIOError:
         return True  # its queue is full: it is awake
     except (OSError, VermasError):

@@ -10,6 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from vermas.types import Event
+
 DDL = (
     """
     CREATE TABLE events (
@@ -64,3 +66,19 @@ def about(db: sqlite3.Connection, *, bead_id: str = "", polecat_id: str = "") ->
 def last_seq(db: sqlite3.Connection) -> int:
     """The number of the newest event, 0 when there is none."""
     return int(db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
+
+
+def view(row: sqlite3.Row) -> Event:
+    """An event as plugins and the log show it."""
+    from vermas.types import Event
+
+    return Event(
+        seq=row["seq"],
+        at=row["at"],
+        rig=row["rig"],
+        kind=row["kind"],
+        bead_id=row["bead_id"],
+        polecat_id=row["polecat_id"],
+        session_no=row["session_no"],
+        data=json.loads(row["data"]),
+    )

@@ -15,6 +15,7 @@ DDL = (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         rig TEXT NOT NULL,
         bead_id TEXT NOT NULL,
+        title TEXT NOT NULL,
         polecat_id TEXT NOT NULL,
         session_no INTEGER NOT NULL,
         commit_sha TEXT NOT NULL,
