@@ -11,6 +11,10 @@ from collections.abc import Mapping
 
 from vermas.errors import Conflict, NotFound, UsageError, VermasError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sqlite3
+
 STATE = ".vermas"
 CONFIG = "vermas.toml"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -222,6 +226,22 @@ def _create_store(town: Town) -> str:
     town_id = str(store.read.execute("SELECT value FROM meta WHERE key = 'town_id'").fetchone()[0])
     store.close()
     return town_id
+
+
+def recorded_root(db: sqlite3.Connection) -> str:
+    """Where the town was when its absolute paths (links of worktrees, handles of sessions) were written."""
+    row = db.execute("SELECT value FROM meta WHERE key = 'root'").fetchone()
+    return str(row[0]) if row else ""
+
+
+def refuse_moved(town: Town, db: sqlite3.Connection) -> None:
+    """Raise Conflict when the town is not where it was, so that nothing is started on links that lead elsewhere."""
+    old = recorded_root(db)
+    if old in ("", town.root):
+        return
+    if _read(os.path.join(old, STATE, "town-id")).strip() == town.id:
+        raise Conflict(f"{town.root} is a copy of the town {old}, which still exists: use that one, or remove one of the two")
+    raise Conflict(f"this town was moved from {old} to {town.root}: run `vermas doctor --fix` to mend its links")
 
 
 def poke(town: Town, rig: str, message: bytes = b"poke") -> bool:

@@ -1,1 +1,70 @@
+"""The command line. What agents type in their sessions, and what only prints, takes a short way that imports neither click nor a plugin."""
 
+from __future__ import annotations
+
+import os
+import sys
+
+#: Verbs for agents: `vermas.cli.insession.main(verb, arguments)` answers the exit code.
+IN_SESSION = ("signal", "assignment", "done", "handoff", "prime")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The console script: the exit code for the command line `argv`."""
+    arguments = sys.argv[1:] if argv is None else argv
+    first = arguments[0] if arguments else "--help"
+    if first in IN_SESSION:
+        from vermas.cli import insession
+
+        return guarded(lambda: insession.main(first, arguments[1:]))
+    if first == "--version":
+        from vermas import __version__
+
+        return guarded(lambda: print(f"vermas {__version__}"))
+    if first in ("--help", "-h"):
+        from vermas.cli.verbs import help_text
+
+        return guarded(lambda: print(help_text()))
+    from vermas.cli.app import run
+
+    return guarded(lambda: run(arguments))
+
+
+def guarded(act: Callable[[], int | None]) -> int:
+    """Run a command: its errors become one line on stderr and an exit code, a bug stays a traceback."""
+    from vermas.errors import VermasError
+
+    try:
+        code = act() or 0
+        sys.stdout.flush()
+    except VermasError as error:
+        return failed(str(error), error.exit_code)
+    except BrokenPipeError:
+        # Python flushes stdout once more at its end; give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        return failed("interrupted", 130)
+    except OSError as error:
+        if not environmental(error):
+            raise
+        return failed(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+    return code
+
+
+def failed(message: str, code: int) -> int:
+    """One line on stderr, with whatever could steer a terminal made visible."""
+    from vermas.cli.output import one_line
+
+    print(f"vermas: {one_line(message)}", file=sys.stderr)
+    return code
+
+
+def environmental(error: OSError) -> bool:
+    """Whether an error is the machine's state (full or read-only disk, permissions, too many files) and not a bug."""
+    import errno
+
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE)
