@@ -1,4 +1,4 @@
-"""Beads in the database: claims, invariants of status, records kept in step, and what is ready."""
+"""Beads in the database: claims, invariants of status, and records kept in step."""
 
 from __future__ import annotations
 
@@ -34,14 +34,6 @@ def add(store: Store, *records: dict[str, Any], rig: str = "api") -> None:
     with store.write() as db:
         for item in records:
             beads.insert(db, rig, item)
-
-
-def needs(*targets: str, type: str = "blocks", metadata: str = "") -> list[dict[str, str]]:
-    return [{"depends_on_id": target, "type": type, "metadata": metadata} for target in targets]
-
-
-def ready(store: Store, **options: Any) -> list[str]:
-    return beads.ready_ids(store.read, "api", **options)
 
 
 def stored(store: Store, bead_id: str) -> tuple[sqlite3.Row, dict[str, Any]]:
@@ -122,7 +114,7 @@ def test_tombstones_and_unknown_ids_are_not_found(store: Store) -> None:
         for bead_id, hint in [("api-1", "deleted"), ("api-abd", "did you mean 'api-abc'")]:
             with pytest.raises(NotFound, match=hint):
                 beads.set_status(db, bead_id, "open")
-    assert beads.ids(store.read) == ["api-abc"] and ready(store) == ["api-abc"]
+    assert beads.ids(store.read) == ["api-abc"]
 
 
 def test_an_id_exists_once_in_a_town(store: Store) -> None:
@@ -132,7 +124,7 @@ def test_an_id_exists_once_in_a_town(store: Store) -> None:
 
 
 def test_removing_a_field_and_setting_none_that_is_absent(store: Store) -> None:
-    add(store, record("api-1", notes="x", dependencies=needs("api-2")))
+    add(store, record("api-1", notes="x", dependencies=[{"depends_on_id": "api-2"}]))
     with store.write() as db:
         assert beads.update(db, "api-1", {"notes": None, "dependencies": None})
         assert not beads.update(db, "api-1", {"notes": None, "title": "Title of api-1"})
@@ -157,99 +149,6 @@ def test_lone_surrogates_and_nul_survive(store: Store) -> None:
     add(store, record("api-1", title="a\ud800b\0c"))
     row, data = stored(store, "api-1")
     assert data["title"] == "a\ud800b\0c" and row["title"] == "a?b\0c"
-
-
-@pytest.mark.parametrize(
-    ("fields", "is_ready"),
-    [
-        ({}, True),
-        ({"status": "in_progress"}, False),
-        ({"status": "deferred"}, False),
-        ({"pinned": True}, False),
-        ({"ephemeral": True}, False),
-        ({"wisp": True}, False),
-        ({"issue_type": "mr"}, False),
-        ({"issue_type": "message"}, False),
-        ({"issue_type": "epic"}, True),
-        ({"issue_type": None, "status": None, "priority": None}, True),
-        ({"assignee": "alice"}, False),
-        ({"defer_until": "2999-01-01T00:00:00Z"}, False),
-        ({"defer_until": "2020-01-01T00:00:00.123456789+02:00"}, True),
-        ({"dependencies": needs("api-missing", "external:x:y")}, True),
-        ({"dependencies": needs("api-open")}, False),
-        ({"dependencies": needs("api-open", type="related")}, True),
-        ({"dependencies": needs("api-closed", "api-pinned", "api-deleted")}, True),
-        ({"dependencies": needs("api-hooked")}, False),
-        ({"dependencies": "nonsense"}, True),
-        ({"dependencies": [None, 1, {"type": "blocks"}]}, True),
-        ({"dependencies": needs("api-open", type="conditional-blocks")}, False),
-        ({"dependencies": needs("api-closed", type="conditional-blocks")}, False),
-        ({"dependencies": needs("api-failed", type="conditional-blocks")}, True),
-        ({"dependencies": needs("api-epic", type="waits-for")}, False),
-        ({"dependencies": needs("api-epic", type="waits-for", metadata='{"gate":"any-children"}')}, True),
-        ({"dependencies": needs("api-x", type="waits-for", metadata='{"spawner_id":"api-epic"}')}, False),
-        ({"dependencies": needs("api-open", type="waits-for")}, False),
-        ({"dependencies": needs("api-closed", type="waits-for", metadata="{torn")}, True),
-        ({"dependencies": needs("api-epic", type="parent-child")}, True),
-        ({"dependencies": needs("api-waiting.1", type="parent-child")}, False),
-        ({"dependencies": needs("api-deferred", type="parent-child")}, False),
-        ({"dependencies": needs("api-one", type="parent-child")}, True),
-        ({"dependencies": needs("api-one")}, False),
-    ],
-)
-def test_ready_rules(store: Store, fields: dict[str, Any], is_ready: bool) -> None:
-    add(
-        store,
-        record("api-open"),
-        record("api-closed", status="closed"),
-        record("api-pinned", status="pinned"),
-        record("api-deleted", status="tombstone"),
-        record("api-hooked", status="hooked"),
-        record("api-failed", status="closed", close_reason="Tests FAILED twice"),
-        record("api-epic", issue_type="epic"),
-        record("api-epic.1", status="closed", dependencies=needs("api-epic", type="parent-child")),
-        record("api-epic.2", dependencies=needs("api-epic", type="parent-child")),
-        record("api-waiting", dependencies=needs("api-open")),
-        record("api-waiting.1", dependencies=needs("api-waiting", type="parent-child")),
-        record("api-deferred", defer_until="2999-01-01T00:00:00Z"),
-        record("api-one", **{"dependencies": needs("api-one", type="parent-child"), **fields}),
-    )
-    assert ("api-one" in ready(store)) is is_ready
-    assert "api-open" in ready(store)
-
-
-def test_a_deferral_ends_by_itself(store: Store) -> None:
-    add(store, record("api-1", defer_until="2030-01-01T00:00:00Z"))
-    until = parse_us("2030-01-01T00:00:00Z")
-    assert ready(store, now=until - 1) == [] and ready(store, now=until) == ["api-1"]
-
-
-def test_sorting_filters_and_limits(store: Store) -> None:
-    now = parse_us("2026-02-01T00:00:00Z")
-    hours = 3_600_000_000
-    for name, age, priority, labels in [("old", 90, 0, ["a"]), ("older", 99, 4, ["a", "b"]), ("new", 1, 1, []), ("newish", 40, 1, ["b"])]:
-        add(store, record(f"api-{name}", created_at=format_us(now - age * hours), priority=priority, labels=labels))
-    add(store, record("api-mine", assignee="me", issue_type="bug", created_at=format_us(now)), record("web-1"), rig="web")
-
-    def names(**options: Any) -> str:
-        return " ".join(bead_id.removeprefix("api-") for bead_id in ready(store, now=now, **options))
-
-    assert names() == "newish new older old"
-    assert names(sort="priority") == "old newish new older"
-    assert names(sort="oldest", limit=2) == "older old"
-    assert names(labels=["a", "b"]) == "older" and names(any_labels=["b"], sort="oldest") == "older newish"
-    assert names(types=["bug"]) == ""
-    assert beads.ready_ids(store.read, "web", assignee="me") == ["api-mine"]
-    assert len(beads.ready_ids(store.read, assignee=None)) == 6
-
-
-def test_cycles_in_the_data_end(store: Store) -> None:
-    add(
-        store,
-        record("api-1", dependencies=needs("api-2") + needs("api-2", type="parent-child")),
-        record("api-2", dependencies=needs("api-1") + needs("api-1", type="parent-child")),
-    )
-    assert ready(store) == []
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import json
 import sqlite3
 
 from vermas.errors import Conflict, NotFound
-from vermas.store.ready import ready_ids as ready_ids  # noqa: PLC0414  # asked for under this name
 from vermas.store.records import columns, dependency_rows, dumps, with_field
 from vermas.store.timestamps import format_us, now_us
 
