@@ -30,7 +30,7 @@ class TownConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RigConfig:
     """One rig with all defaults applied. `check` is "" when nobody said what must pass; `"none"` lets work land unchecked.
-    `env_pass` names variables of the operator's environment that sessions get; `options[PLUGIN]` is that plugin's raw table."""
+    `max_attempts` bounds how often a bead's work is submitted before a human is called. `env_pass` names variables of the operator's environment that sessions get; `options[PLUGIN]` is that plugin's raw table."""
 
     name: str
     origin: str
@@ -40,6 +40,7 @@ class RigConfig:
     agent: str
     plugins: tuple[str, ...]
     max_polecats: int
+    max_attempts: int
     env_pass: tuple[str, ...]
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -172,6 +173,7 @@ def _sources(files: tuple[ConfigFile, ...], path: KeyPath) -> Iterator[Source]:
         "agent": "claude",
         "plugins": list(default_plugins((agent or default_agent).value)),
         "max_polecats": 5,
+        "max_attempts": 3,
         "env_pass": [],
         "prefix": derived_prefix(rig, frozenset()) if rig else None,
     }
@@ -190,9 +192,10 @@ def _said(files: tuple[ConfigFile, ...], path: KeyPath) -> Iterator[Source]:
 def _for_agent(source: Source, files: tuple[ConfigFile, ...], agent: Source | None) -> Source:
     """Default plugins for a rig with an agent of its own: that agent stands where the default agent does."""
     default_agent = next(_said(files, ("defaults", "agent")), Source("claude", "built in")).value
-    if agent is None or agent.value in source.value:
+    if agent is None or agent.value in source.value or default_agent not in source.value:
         return source
-    return Source([agent.value if plugin == default_agent else plugin for plugin in source.value], f"{source.where}, for agent {agent.value}")
+    swapped = [agent.value if plugin == default_agent else plugin for plugin in source.value]
+    return Source(swapped, f"{source.where}, for agent {agent.value}")
 
 
 def _options(files: tuple[ConfigFile, ...], *tables: KeyPath) -> dict[str, dict[str, Any]]:

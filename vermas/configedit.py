@@ -29,15 +29,20 @@ def editing(town: Town) -> Iterator[dict[str, Any]]:
         os.close(descriptor)
 
 
+def propose(town: Town, draft: Mapping[str, Any]) -> Config:
+    """What the configuration would be with `draft` as the file, or the ConfigError that speaks against it."""
+    proposed = ConfigFile(town.set_file, "", draft)  # without text its errors name no line, for there is none yet
+    try:
+        return build(town, (proposed, ConfigFile.read(town.config_file)))
+    except ConfigError as error:
+        raise ConfigError(f"nothing was written: {error}") from error
+
+
 def save(town: Town, draft: Mapping[str, Any]) -> Config:
     """Write the file if the configuration is valid with it. Only inside `editing`."""
     import tomli_w
 
-    proposed = ConfigFile(town.set_file, "", draft)  # without text its errors name no line, for there is none yet
-    try:
-        build(town, (proposed, ConfigFile.read(town.config_file)))
-    except ConfigError as error:
-        raise ConfigError(f"nothing was written: {error}") from error
+    propose(town, draft)
     try:
         write_text(town.set_file, _HEADER + tomli_w.dumps(draft))
     except OSError as error:
