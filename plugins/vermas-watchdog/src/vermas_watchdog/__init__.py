@@ -17,6 +17,9 @@ REMINDER = (
 )
 CARRY_ON = "Your previous session broke off: {why}. The checkout is as it was left: look at it first, then carry on."
 
+#: `Evidence.stopped_by` when neither VerMAS nor the operator's verbs ended the session, but a signal did: its terminal went away, say.
+SIGNALS = ("HUP", "TERM", "INT")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -44,7 +47,8 @@ class Options:
 def vermas_health_check(rig: Rig, polecat: Polecat, evidence: Evidence, now: float) -> Finding | None:
     """The process truth only: what an agent is doing while it lives is for other policies."""
     seen = evidence.observation
-    if evidence.submitted or evidence.stopped_by or seen.state == "unknown":
+    outside = evidence.stopped_by in SIGNALS
+    if evidence.submitted or (evidence.stopped_by and not outside) or seen.state == "unknown":
         return None
     if seen.state == "alive":
         if evidence.acknowledged or evidence.age_s <= evidence.ready_deadline_s:
@@ -52,6 +56,8 @@ def vermas_health_check(rig: Rig, polecat: Polecat, evidence: Evidence, now: flo
         return Finding(kind="not-ready", severity="medium", why=f"not ready within {evidence.ready_deadline_s:g} s of its start")
     if evidence.start_error:
         return Finding(kind="start-failed", severity="high", why=f"the session did not start: {evidence.start_error}")
+    if outside:
+        return Finding(kind="crashed", severity="high", why=f"the session was ended from outside by SIG{evidence.stopped_by}")
     if seen.state == "exited" and seen.exit_code == 0:
         return Finding(kind="exited", severity="medium", why="the agent ended with exit code 0 and without `vermas done`")
     return Finding(kind="crashed", severity="high", why=_how_it_ended(seen))
