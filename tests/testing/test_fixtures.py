@@ -76,8 +76,13 @@ def test_the_end_of_a_test_ends_the_processes_of_its_towns(pytester: pytest.Pyte
 
 
 def test_the_plugin_imports_nothing_of_weight() -> None:
-    code = "import sys, pytest, vermas.testing.plugin; print([m for m in sys.modules if m.split('.')[0] in HEAVY or m.startswith('vermas.')])"
+    code = (
+        "import sys, pytest, vermas.testing.plugin; print([m for m in sys.modules if m.split('.')[0] in HEAVY or m.startswith('vermas.')])"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", f"HEAVY = {{'libtmux', 'git', 'rich', 'asyncio', 'click'}}\n{code}"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"HEAVY = {{'libtmux', 'git', 'rich', 'asyncio', 'click'}}\n{code}"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.strip() == "['vermas.testing', 'vermas.testing.plugin']"

@@ -164,4 +164,4 @@ def make_launch(rig: Rig, polecat: Polecat, argv: list[str], env: Mapping[str, s
             "timeout_s": None,
         },
     )
-    return Launch(argv=tuple(processes.shim_argv(spec)))
+    return Launch(argv=tuple(processes.shim_argv(str(spec))))
