@@ -100,6 +100,24 @@ def write_object(objects: Path | str, kind: str, content: bytes, *, like: str) -
     return name
 
 
+def borrow_objects(objects: Path | str, lender: Path | str) -> None:
+    """Let the repository whose objects are in `objects` use those in `lender` too, as `git clone --shared` does; once is enough."""
+    path = os.path.join(objects, "info", "alternates")
+    line = os.path.relpath(os.path.realpath(lender), os.path.realpath(objects))
+    try:
+        with open(path, "rb") as file:
+            known = file.read()
+    except FileNotFoundError:
+        known = b""
+    if os.fsencode(line) in known.split(b"\n"):
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    temporary = f"{path}.{secrets.token_hex(6)}"
+    with open(temporary, "xb") as file:
+        file.write(os.fsencode(line) + b"\n" + known)
+    os.rename(temporary, path)
+
+
 def commit_tree_of(objects: Path | str, commit: str) -> str | None:
     """The tree of a commit that is a loose object."""
     found = read_object(objects, commit)

@@ -40,9 +40,7 @@ def create_rig_repositories(origin: str, target: str | None, yard: Path | str, v
     Repository(vault).init(chosen, object_format)
     sha = refresh_target(vault, origin, chosen)
     Repository(yard).init(chosen, object_format)
-    alternates = os.path.join(yard, "objects", "info", "alternates")
-    os.makedirs(os.path.dirname(alternates), exist_ok=True)
-    Path(alternates).write_bytes(os.fsencode(os.path.relpath(os.path.join(vault, "objects"), os.path.join(yard, "objects"))) + b"\n")
+    files.borrow_objects(Repository(yard).objects, Repository(vault).objects)
     Repository(yard).update_refs([(target_ref(chosen), sha, None), (f"refs/heads/{chosen}", sha, None)])
     return chosen, sha
 

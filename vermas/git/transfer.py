@@ -28,13 +28,13 @@ def import_commit(vault: Path | str, source: Path | str, commit: str, have: Sequ
     if not is_object_name(commit):
         raise GitError(f"{commit!r} is not a full object name")
     objects = object_directories(source)
-    bounds = "".join(f"^{name}\n" for name in have) if have else "--not\n--all\n"
+    bounds = have or run(vault, "for-each-ref", "--format=%(objectname)").text.splitlines()
     # the file lies among the objects: it must be on a disk that holds them, not in a small /tmp
     with tempfile.TemporaryFile(dir=os.path.join(vault, "objects")) as pack:
         run(
             vault,
             *("pack-objects", "--revs", "--stdout", "--thin", "--delta-base-offset", "-q"),
-            input=f"{commit}\n{bounds}".encode(),
+            input="\n".join([commit, *(f"^{name}" for name in bounds), ""]).encode(),
             stdout=pack,
             env={"GIT_ALTERNATE_OBJECT_DIRECTORIES": quoted_path(objects)},
             timeout_s=_TIMEOUT_S,

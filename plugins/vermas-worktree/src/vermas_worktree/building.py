@@ -1,0 +1,69 @@
+"""Making a checkout so that it appears at its place whole or not at all."""
+
+from __future__ import annotations
+
+import os
+
+from vermas.errors import Conflict, GitError
+from vermas.git.files import git_dir, is_object_name, read_ref
+from vermas.types import Polecat, Rig, Sandbox
+from vermas_worktree import trash
+from vermas_worktree.checkout import Checkout, Layout, label_of, read_line, trash_of, write_line
+from vermas_worktree.looking import link_problem, status
+
+_BASE_FILE = "vermas-base"
+
+
+def create(layout: Layout, rig: Rig, polecat: Polecat, base: str) -> Sandbox:
+    """The sandbox of `polecat`, made when it is not there yet. One git process.
+
+    The files are checked out beside the place and renamed to it, so whatever is at the place is whole; what an interrupted attempt left is
+    thrown away first.
+    """
+    if not is_object_name(base):
+        raise GitError(f"the base of a sandbox must be a full commit name, not {base!r}")
+    place = os.path.join(polecat.slot_dir, rig.name)
+    final = layout.checkout(rig, place, polecat.branch)
+    if os.path.lexists(place):
+        started = _base_of_whole(final, polecat.branch)
+        if started and (started == base or not _untouched(final, started)):
+            return Sandbox(driver=layout.driver, path=place, branch=polecat.branch, base_sha=started)
+        _clear(rig, polecat, final, ours=bool(started))
+    _build(layout, rig, polecat, base, place)
+    return Sandbox(driver=layout.driver, path=place, branch=polecat.branch, base_sha=base)
+
+
+def _build(layout: Layout, rig: Rig, polecat: Polecat, base: str, place: str) -> None:
+    making = os.path.join(polecat.slot_dir, f".making-{label_of(polecat.branch)}")
+    trash.discard(making, trash_of(rig), label_of(polecat.branch))
+    layout.drop(rig, polecat.branch)
+    os.makedirs(making, mode=0o700)
+    checkout = layout.checkout(rig, making, polecat.branch)
+    layout.lay_out(checkout, place)
+    write_line(checkout.file("HEAD"), f"ref: refs/heads/{polecat.branch}")
+    checkout.git("reset", "-q", "--hard", "--no-recurse-submodules", base)
+    if read_ref(checkout.common, f"refs/heads/{polecat.branch}") != base:
+        raise GitError(f"git did not create the branch {polecat.branch} in {checkout.common}")
+    write_line(checkout.file(_BASE_FILE), base)
+    os.rename(making, place)
+
+
+def _base_of_whole(checkout: Checkout, branch: str) -> str:
+    """The base of the complete checkout of this very branch at the place, else ""."""
+    if link_problem(checkout) or read_line(checkout.file("HEAD")) is None:
+        return ""
+    return read_line(checkout.file(_BASE_FILE)) or ""
+
+
+def _untouched(checkout: Checkout, base: str) -> bool:
+    found = status(checkout)
+    return found.head == base and not found.dirty
+
+
+def _clear(rig: Rig, polecat: Polecat, checkout: Checkout, *, ours: bool) -> None:
+    """Move away what occupies the place; another polecat's sandbox is refused, and what nobody of ours made is kept in the trash."""
+    owner = git_dir(checkout.path)
+    if not ours and owner is not None and os.path.realpath(owner) != os.path.realpath(checkout.git_dir):
+        raise Conflict(f"{checkout.path} is occupied by another checkout ({owner}); polecat {polecat.id} cannot be placed there")
+    stranger = not ours and os.path.isdir(checkout.path) and any(os.scandir(checkout.path))
+    trash.discard(checkout.path, trash_of(rig), label_of(polecat.branch), keep=stranger)
