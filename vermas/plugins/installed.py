@@ -6,6 +6,7 @@ file is only a memory: unreadable, stale or foreign, it is made anew.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -123,8 +124,9 @@ def _remember(place: Path, directories: dict[str, int], files: list[str], found:
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh.write_text(json.dumps(data))
         fresh.replace(place)
-    except (OSError, ValueError):
-        fresh.unlink(missing_ok=True)
+    except OSError:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
 
 
 def _scan() -> tuple[list[Installed], list[str]]:
