@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from vermas.errors import ConfigError
 from vermas.hookspecs import hookimpl
 from vermas.types import Check, Launch, LaunchFile, Polecat, Rig, to_json
+from vermas_agents.programs import find
 from vermas_agents.prompts import as_argument
 
 NAME = "script"
@@ -52,7 +51,6 @@ def vermas_agent_launch(rig: Rig, role: str, polecat: Polecat, prompt_file: str,
     command = (resume and options.resume_command) or options.command
     if not command:
         raise ConfigError(_no_command(rig))
-    program = _program(rig, command[0])
     bead_file = f"{polecat.home}/bead.json"
     values = {
         "prompt_file": prompt_file,
@@ -60,7 +58,7 @@ def vermas_agent_launch(rig: Rig, role: str, polecat: Polecat, prompt_file: str,
         "bead": polecat.bead.id,
         "checkout": f"{polecat.slot_dir}/{rig.name}",
     }
-    argv = _filled((program, *command[1:]), values)
+    argv = (_program(rig, command[0], values), *(_filled(word, values) for word in command[1:]))
     if options.prompt == "argument":
         argv = (*argv, as_argument(prompt_file))
     return Launch(
@@ -80,31 +78,20 @@ def vermas_doctor(rig: Rig) -> list[Check] | None:
     if not options.command:
         return [Check(name="script agent", status="error", message=_no_command(rig), hint=_hint(rig))]
     try:
-        program = _program(rig, options.command[0])
+        program = options.command[0] if PLACEHOLDER.search(options.command[0]) else find(rig, options.command[0], _hint(rig))
     except ConfigError as error:
         return [Check(name="script agent", status="error", message=str(error), hint=_hint(rig))]
     return [Check(name="script agent", status="ok", message=f"{rig.name} runs {program}")]
 
 
-def _program(rig: Rig, word: str) -> str:
-    """The program of a command; what lies in a checkout is only known once the session starts."""
-    if "{checkout}" in word:
-        return word
-    if "/" not in word:
-        if shutil.which(word) is None:
-            raise ConfigError(f"the agent program {word!r} of rig {rig.name} is not on PATH; {_hint(rig)}")
-        return word
-    path = os.path.normpath(os.path.join(rig.town, word))
-    if not os.path.isfile(path):
-        raise ConfigError(f"the agent program {path} of rig {rig.name} does not exist; {_hint(rig)}")
-    if not os.access(path, os.X_OK):
-        raise ConfigError(f"the agent program {path} of rig {rig.name} is not executable; run: chmod +x {path}")
-    return path
+def _program(rig: Rig, word: str, values: Mapping[str, str]) -> str:
+    """What lies in a checkout is left for the start itself to find."""
+    return _filled(word, values) if PLACEHOLDER.search(word) else find(rig, word, _hint(rig))
 
 
-def _filled(words: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
-    """One pass, so that braces in a value or in a program's own words stay what they are."""
-    return tuple(PLACEHOLDER.sub(lambda match: values[match[1]], word) for word in words)
+def _filled(word: str, values: Mapping[str, str]) -> str:
+    """One pass, so that braces in a value or of the program's own stay what they are."""
+    return PLACEHOLDER.sub(lambda match: values[match[1]], word)
 
 
 def _no_command(rig: Rig) -> str:
