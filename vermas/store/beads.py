@@ -73,9 +73,10 @@ DDL = (
     """
     CREATE TABLE bead_lines (
         rig TEXT NOT NULL,
+        name TEXT NOT NULL,
         position INTEGER NOT NULL,
         line TEXT NOT NULL,
-        PRIMARY KEY (rig, line)
+        PRIMARY KEY (rig, name)
     ) STRICT, WITHOUT ROWID
     """,
 )
@@ -215,12 +216,16 @@ def _apply(db: sqlite3.Connection, row: sqlite3.Row, fields: Mapping[str, Any]) 
         return False
     for name, value in {**changed, "updated_at": format_us(_stamp(row))}.items():
         record = with_field(record, name, value)
+    return replace(db, row, record, seq=touch(db, row["rig"]))
+
+
+def replace(db: sqlite3.Connection, row: sqlite3.Row, record: Mapping[str, Any], *, seq: int) -> bool:
+    """Give a bead another record. False when it is no longer as in `row`; then nothing changed."""
     values = columns(record)
-    values |= {"record": dumps(record), "was": row["record"], "seq": touch(db, row["rig"])}
+    values |= {"record": dumps(record), "was": row["record"], "seq": seq}
     if db.execute(_CHANGE, values).rowcount != 1:
         return False
-    if "dependencies" in changed:
-        _put_dependencies(db, row["id"], record)
+    _put_dependencies(db, row["id"], record)
     return True
 
 
