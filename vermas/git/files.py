@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from vermas.errors import GitError
@@ -118,12 +119,59 @@ def borrow_objects(objects: Path | str, lender: Path | str) -> None:
     os.rename(temporary, path)
 
 
-def commit_tree_of(objects: Path | str, commit: str) -> str | None:
-    """The tree of a commit that is a loose object."""
-    found = read_object(objects, commit)
-    if found is None or found[0] != "commit" or not found[1].startswith(b"tree "):
-        return None
-    return found[1][5:].split(b"\n", 1)[0].decode()
+def make_git_dir(git_dir: Path | str, lender: Path | str, head: str, *, like: str) -> None:
+    """Lay out the git directory of a checkout that borrows its objects from `lender` (an objects directory), as `git clone --shared` would.
+
+    `head` is the content of HEAD: a commit, or `ref: refs/heads/…`. `like` is any object name of the lender.
+    """
+    objects = os.path.join(git_dir, "objects")
+    for directory in (os.path.join(objects, "info"), os.path.join(objects, "pack"), os.path.join(git_dir, "refs", "heads")):
+        os.makedirs(directory)
+    sha256 = len(like) == 64
+    config = f"[core]\n\trepositoryformatversion = {int(sha256)}\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n"
+    config += "[gc]\n\tauto = 0\n" + ("[extensions]\n\tobjectformat = sha256\n" if sha256 else "")
+    for name, text in (("config", config), ("HEAD", f"{head}\n"), ("objects/info/alternates", f"{os.path.realpath(lender)}\n")):
+        with open(os.path.join(git_dir, name), "xb") as file:
+            file.write(os.fsencode(text))
+
+
+@dataclass(frozen=True, slots=True)
+class CommitObject:
+    """What a commit says: its tree, its parents, and the committer's time in seconds since the epoch."""
+
+    tree: str
+    parents: tuple[str, ...]
+    at: int
+
+
+def read_commit(objects: Path | str, name: str) -> CommitObject | None:
+    """A commit that is a loose object; None when it is not loose here."""
+    found = read_object(objects, name)
+    return parse_commit(found[1]) if found and found[0] == "commit" else None
+
+
+def parse_commit(content: bytes) -> CommitObject:
+    """Take a commit's content apart. Raises GitError when it is malformed."""
+    lines = [line.partition(b" ") for line in content.split(b"\n\n", 1)[0].split(b"\n")]
+    try:
+        tree = next(value for key, _, value in lines if key == b"tree").decode()
+        at = int(next(value for key, _, value in lines if key == b"committer").rsplit(b" ", 2)[1])
+    except (StopIteration, ValueError, IndexError) as error:
+        raise GitError(f"malformed commit: {content[:200]!r}") from error
+    return CommitObject(tree, tuple(value.decode() for key, _, value in lines if key == b"parent"), at)
+
+
+def commits_since(objects: Path | str, base: str, head: str, limit: int = 200) -> int | None:
+    """How many commits lead from `base` to `head` when they are a straight line of loose commits; None when git has to tell."""
+    name = head
+    for count in range(limit):
+        if name == base:
+            return count
+        commit = read_commit(objects, name)
+        if commit is None or len(commit.parents) != 1:
+            return None
+        name = commit.parents[0]
+    return None
 
 
 def _digest(data: bytes, like: str) -> str:

@@ -72,11 +72,9 @@ class Repository:
         """The full name of the commit that `name` means. Raises GitError when there is none."""
         return run(self.path, "rev-parse", "--verify", "-q", "--end-of-options", f"{name}^{{commit}}").text
 
-    def tree(self, commit: str) -> str:
-        """The tree of a commit; no process when the commit is a loose object."""
-        return files.commit_tree_of(self.objects, commit) or run(
-            self.path, "rev-parse", "--verify", "-q", "--end-of-options", f"{commit}^{{tree}}"
-        ).text
+    def commit(self, name: str) -> files.CommitObject:
+        """What a commit says, by its full name; no process when it is a loose object. Raises GitError when it is not here."""
+        return files.read_commit(self.objects, name) or files.parse_commit(run(self.path, "cat-file", "commit", name).stdout)
 
     def has(self, commit: str) -> bool:
         """Whether the object exists here. What is here is complete: see `vermas.git.transfer`."""
@@ -154,7 +152,8 @@ class Repository:
 
     def count(self, base: str, head: str) -> int:
         """How many commits `head` has that `base` has not."""
-        return 0 if base == head else int(run(self.path, "rev-list", "--count", head, f"^{base}", "--").text)
+        known = files.commits_since(self.objects, base, head)
+        return int(run(self.path, "rev-list", "--count", head, f"^{base}", "--").text) if known is None else known
 
     def changed_files(self, base: str, head: str) -> list[str]:
         """The paths that differ between two commits."""

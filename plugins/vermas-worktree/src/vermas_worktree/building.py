@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
+from vermas import trash
 from vermas.errors import Conflict, GitError
 from vermas.git.files import git_dir, is_object_name, read_ref
 from vermas.types import Polecat, Rig, Sandbox
-from vermas_worktree import trash
 from vermas_worktree.checkout import Checkout, Layout, label_of, read_line, trash_of, write_line
 from vermas_worktree.looking import link_problem, status
 
@@ -39,7 +39,7 @@ def _build(layout: Layout, rig: Rig, polecat: Polecat, base: str, place: str) ->
     layout.drop(rig, polecat.branch)
     os.makedirs(making, mode=0o700)
     checkout = layout.checkout(rig, making, polecat.branch)
-    layout.lay_out(checkout, place)
+    layout.lay_out(checkout, place, base)
     write_line(checkout.file("HEAD"), f"ref: refs/heads/{polecat.branch}")
     checkout.git("reset", "-q", "--hard", "--no-recurse-submodules", base)
     if read_ref(checkout.common, f"refs/heads/{polecat.branch}") != base:

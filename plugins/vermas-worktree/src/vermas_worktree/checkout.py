@@ -43,13 +43,13 @@ class Checkout:
 class Layout:
     """Where a provider keeps the git directory of a checkout.
 
-    `checkout(rig, path, branch)` names the places, `lay_out(checkout, place)` makes the git directory of files that will be moved to `place`,
+    `checkout(rig, path, branch)` names the places, `lay_out(checkout, place, base)` makes the git directory of files that will be moved to `place`,
     `drop(rig, branch)` discards what lies outside of the files.
     """
 
     driver: str
     checkout: Callable[[Rig, str, str], Checkout]
-    lay_out: Callable[[Checkout, str], None]
+    lay_out: Callable[[Checkout, str, str], None]
     drop: Callable[[Rig, str], None]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 
+from vermas import trash
 from vermas.errors import GitError
 from vermas.git import run
 from vermas.types import Check, Rig
-from vermas_worktree import trash
 from vermas_worktree.checkout import trash_of
 
 _NEEDED = (2, 38)

@@ -6,11 +6,9 @@ import os
 from dataclasses import dataclass, field
 
 from vermas.errors import GitError
-from vermas.git.files import read_object, read_ref
+from vermas.git.files import commits_since, read_ref
 from vermas.types import SandboxKind, SandboxState
 from vermas_worktree.checkout import Checkout, read_line
-
-_WALK_COMMITS = 200
 
 
 @dataclass(slots=True)
@@ -156,15 +154,9 @@ def stashes(checkout: Checkout, branch: str, *, detached: bool) -> list[str]:
 
 def count_commits(checkout: Checkout, base: str, head: str) -> int:
     """How many commits `head` has that `base` has not. A straight line of loose commits is counted without a process."""
-    name = head
-    for count in range(_WALK_COMMITS):
-        if name == base:
-            return count
-        found = read_object(checkout.objects, name)
-        parents = [line[7:] for line in found[1].split(b"\n\n", 1)[0].split(b"\n") if line.startswith(b"parent ")] if found else []
-        if len(parents) != 1:
-            break
-        name = parents[0].decode()
+    known = commits_since(checkout.objects, base, head)
+    if known is not None:
+        return known
     return int(checkout.git("rev-list", "--count", head, f"^{base}", "--").text)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 
+from vermas import trash
 from vermas.errors import GitError
 from vermas.git import Repository, run, untrusted
 from vermas.git.files import read_ref
 from vermas.types import Rig, Sandbox
-from vermas_worktree import trash
 from vermas_worktree.checkout import Layout, label_of, trash_of
 
 log = logging.getLogger(__name__)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 
+from vermas import trash
 from vermas.git.files import borrow_objects
 from vermas.hookspecs import hookimpl
 from vermas.types import Check, Polecat, Rig, Sandbox, SandboxState
-from vermas_worktree import building, doctor, looking, removing, saving, trash
+from vermas_worktree import building, doctor, looking, removing, saving
 from vermas_worktree.checkout import Checkout, Layout, label_of, trash_of, write_line
 
 
@@ -19,7 +20,7 @@ def _checkout(rig: Rig, path: str, branch: str) -> Checkout:
     return Checkout(path, os.path.join(rig.yard, "worktrees", label_of(branch)), rig.yard, rig.vault)
 
 
-def _lay_out(checkout: Checkout, place: str) -> None:
+def _lay_out(checkout: Checkout, place: str, base: str) -> None:
     borrow_objects(checkout.objects, os.path.join(checkout.vault, "objects"))
     os.makedirs(checkout.git_dir)
     # locked: neither `git worktree prune` nor `git gc` of an agent may drop a tree that is out of sight for a moment
