@@ -51,6 +51,7 @@ DEFAULTS: Keys = {
     "agent": (STRING, wrong_plugin),
     "plugins": (STRINGS, _each(wrong_plugin)),
     "max_polecats": (INTEGER, _wrong_max),
+    "max_attempts": (INTEGER, _wrong_max),
     "env_pass": (STRINGS, _each(wrong_variable)),
     "options": (TABLES, _anything),
 }

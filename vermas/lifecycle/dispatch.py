@@ -50,6 +50,26 @@ def dispatch(site: Site, *, only: Iterable[str] | None = None, limit: int) -> Di
     return Dispatched(polecats=tuple(started), waiting=waiting, retry_after_s=min(retries, default=None))
 
 
+def preview(site: Site, *, only: Iterable[str] | None = None) -> list[dict[str, str]]:
+    """What `dispatch` would do with each ready bead now, without doing it."""
+    chosen = None if only is None else set(only)
+    taken = polecats.taken(site.store.read, site.rig.name)
+    lines = []
+    for bead_id in ready_ids(site.store.read, site.rig.name):
+        if chosen is not None and bead_id not in chosen:
+            continue
+        bead = site.bead(bead_id)
+        held = _gated(site, bead_id)
+        answer = None if held is not None else site.hooks.allocate(bead, taken, time.time())
+        if isinstance(answer, Slot):
+            taken.append(answer.name)
+            would = f"start in {answer.name}"
+        else:
+            would = f"wait: {held.why if held else answer.why if answer else 'no plugin offers a slot'}"
+        lines.append({"rig": site.rig.name, "bead": bead_id, "title": bead.title, "would": would})
+    return lines
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """A gate holds a bead back."""
@@ -67,6 +87,8 @@ def spawn(site: Site, bead_id: str) -> str | Pending | Held | None:
     for _ in range(_LOST_RACES):
         taken = polecats.taken(site.store.read, site.rig.name)
         answer = site.hooks.allocate(bead, taken, time.time())
+        if answer is None:
+            return Pending(why="no plugin offers a slot")
         if isinstance(answer, Pending):
             return answer
         try:
@@ -82,14 +104,20 @@ def claim(site: Site, bead_id: str, slot: Slot) -> str | None:
         if not beads.claim(db, bead_id, actor(site.rig.name, slot.name)):
             return None
         polecat_id = polecats.insert(
-            db, rig=site.rig.name, bead_id=bead_id, slot=slot.name, place=slot.place, agent=site.rig.agent
+            db,
+            rig=site.rig.name,
+            bead_id=bead_id,
+            slot=slot.name,
+            place=slot.place,
+            agent=site.rig.agent,
+            target=site.rig.target,
         )
         site.record(db, "claimed", polecats.get(db, polecat_id), slot=slot.name)
     return polecat_id
 
 
 def _gated(site: Site, bead_id: str) -> Held | None:
-    if not site.hooks.implements("gate"):
+    if not site.hooks.plugins.implementers("vermas_gate"):
         return None
     running = [site.polecat(row) for row in polecats.living(site.store.read, site.rig.name)]
     deferrals = site.hooks.gate(site.bead(bead_id), running, time.time())

@@ -68,7 +68,9 @@ def end_session(site: Site, row: sqlite3.Row, session: sqlite3.Row, seen: Observ
             why=seen.why,
             stopped_by=session["stopped_by"] or (record.stopped_by if record else ""),
             cpu_s=record.cpu_s if record else None,
-            usage=None if usage is None else {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens, "cost_usd": usage.cost_usd},
+            usage=None
+            if usage is None
+            else {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens, "cost_usd": usage.cost_usd},
         )
     return True
 
@@ -93,7 +95,7 @@ def _snapshot(site: Site, row: sqlite3.Row, sandbox: Sandbox) -> str:
     if os.path.isdir(sandbox.path):
         return site.hooks.sandbox_snapshot(sandbox)
     site.note("sandbox-lost", row, path=sandbox.path, why="the checkout is gone; the branch in the yard is what is left")
-    return site.yard.resolve(f"refs/heads/{sandbox.branch}") or ""
+    return site.yard.ref(f"refs/heads/{sandbox.branch}") or ""
 
 
 def _source(site: Site, sandbox: Sandbox) -> str:

@@ -35,7 +35,9 @@ def session_environment(
 ) -> dict[str, str]:
     """The complete environment of a session."""
     env = {name: operator[name] for name in (*INHERITED, *passed, *launch.secrets) if name in operator}
-    env["PATH"] = os.pathsep.join((os.path.dirname(os.path.abspath(sys.argv[0] if _is_vermas(sys.argv[0]) else sys.executable)), operator.get("PATH", os.defpath)))
+    env["PATH"] = os.pathsep.join(
+        (os.path.dirname(os.path.abspath(sys.argv[0] if _is_vermas(sys.argv[0]) else sys.executable)), operator.get("PATH", os.defpath))
+    )
     env.update(
         {
             "VERMAS_TOWN": rig.town,

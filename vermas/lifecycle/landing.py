@@ -76,7 +76,7 @@ def _verify(site: Site, row: sqlite3.Row, submission: Submission) -> Waiting | N
     if running:
         return Waiting(seconds=_CHECK_POLL_S, pids=tuple(verdict.wait_pid for verdict in running if verdict.wait_pid))
     if not verdicts and site.rig.check != "none":
-        _hold(site, row, "no verifier of this rig gave a verdict: set `check`, or `check = \"none\"` to land without one")
+        _hold(site, row, 'no verifier of this rig gave a verdict: set `check`, or `check = "none"` to land without one')
         return None
     _green(site, row, candidate, verdicts)
     return None

@@ -36,9 +36,7 @@ def truth(site: Site, polecat: Polecat, session: sqlite3.Row, seen: Observation 
     if polecat.slot.place != _LOCAL:
         return seen or Observation(state="unknown", why="not asked yet")
     if lock_held(site.town.session_lock(polecat.id)):
-        return Observation(
-            state="alive", output_bytes=seen.output_bytes if seen else None, attached=seen.attached if seen else False
-        )
+        return Observation(state="alive", output_bytes=seen.output_bytes if seen else None, attached=seen.attached if seen else False)
     record = read_exit(files.exit)  # it may have ended between the two looks
     if record is not None:
         return Observation(state="exited", exit_code=record.code, signal=record.signal)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,9 +83,7 @@ class Site:
         with self.store.write() as db:
             self.record(db, kind, row, **data)
 
-    def call_human(
-        self, db: sqlite3.Connection, row: sqlite3.Row, *, key: str, severity: Severity, title: str, body: str
-    ) -> None:
+    def call_human(self, db: sqlite3.Connection, row: sqlite3.Row, *, key: str, severity: Severity, title: str, body: str) -> None:
         """Open an incident about a polecat, once per `key`; the channels are asked by the next pass."""
         opened = incidents.open_once(
             db,
@@ -152,7 +152,12 @@ def session_of(row: sqlite3.Row) -> Session | None:
     return from_json(Session, json.loads(row["handle"])) if row["handle"] else None
 
 
-def failure_event(site_store: Store, rig: str, failure: Failure) -> None:
-    """Record a plugin's failure with everything that attributes it."""
-    with site_store.write() as db:
-        events.append(db, rig=rig, kind="plugin-failed", polecat_id=failure.polecat_id, **failure.as_dict())
+def report_failures(store: Store, rig: str) -> Callable[[Failure], None]:
+    """A function that records a plugin's failure with everything that attributes it."""
+
+    def report(failure: Failure) -> None:
+        data = {("failure" if name == "kind" else name): value for name, value in dataclasses.asdict(failure).items()}
+        with store.write() as db:
+            events.append(db, rig=rig, kind="plugin-failed", **data)
+
+    return report

@@ -8,10 +8,10 @@ import secrets
 import sqlite3
 from dataclasses import replace
 
-from vermas.calls import PluginFailure, PluginTimeout
-from vermas.errors import VermasError
+from vermas.calls import PluginTimeout
+from vermas.errors import PluginError, VermasError
 from vermas.lifecycle import prompt
-from vermas.lifecycle.environment import session_environment, tag
+from vermas.lifecycle.environment import session_environment
 from vermas.lifecycle.site import Site, sandbox_of
 from vermas.processes import atomic_write, lock_held, read_exit, read_record, shim_argv, sweep, write_spec
 from vermas.store import polecats
@@ -109,6 +109,8 @@ def _prepare(
         atomic_write(files.bead, json.dumps(to_json(polecat.bead), ensure_ascii=False).encode("utf-8", "surrogateescape"))
         atomic_write(files.token, session["token"].encode())
     launch = site.hooks.agent_launch("polecat", polecat, files.prompt, polecat.session_no > 1)
+    if launch is None:
+        raise PluginError(f"no plugin of rig {site.rig.name} knows the agent {polecat.agent!r}: name one in `plugins`, or set `agent`")
     for file in launch.files:
         atomic_write(file.path, file.content.encode("utf-8", "surrogateescape"), file.mode)
     spec = {
@@ -147,5 +149,3 @@ def _start_failed(site: Site, row: sqlite3.Row, session: sqlite3.Row, error: Exc
         polecats.update_session(db, row["id"], session["session_no"], state="ended", start_error=why or type(error).__name__)
         site.record(db, "session-start-failed", row, why=why, plugin=getattr(error, "plugin", ""))
 
-
-__all__ = ["PluginFailure", "SessionPaths", "decide_session", "make_sandbox", "start_session", "tag"]

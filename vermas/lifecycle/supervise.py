@@ -43,15 +43,12 @@ def history(site: Site, row: sqlite3.Row) -> History:
         )
         for step in polecats.steps(db, row["id"])
     )
-    return History(
-        starts_s=tuple(polecats.starts(db, row["id"])), bead_starts=polecats.bead_starts(db, row["bead_id"]), steps=past
-    )
+    return History(starts_s=tuple(polecats.starts(db, row["id"])), bead_starts=polecats.bead_starts(db, row["bead_id"]), steps=past)
 
 
 def _judged(site: Site, row: sqlite3.Row, finding: Finding) -> bool:
     return any(
-        step["session_no"] == row["session_no"] and step["finding"] == finding.kind
-        for step in polecats.steps(site.store.read, row["id"])
+        step["session_no"] == row["session_no"] and step["finding"] == finding.kind for step in polecats.steps(site.store.read, row["id"])
     )
 
 
@@ -63,9 +60,7 @@ def _act(site: Site, row: sqlite3.Row, session: sqlite3.Row, polecat: Polecat, f
     else:
         step, human = Step(action="note", why=f"no policy has a step for {finding.kind!r}"), True
     with site.store.write() as db:
-        if not polecats.record_step(
-            db, row["id"], row["session_no"], finding=finding.kind, action=step.action, called_human=human
-        ):
+        if not polecats.record_step(db, row["id"], row["session_no"], finding=finding.kind, action=step.action, called_human=human):
             return False
         seen = found.observation
         site.record(

@@ -55,6 +55,12 @@ def since(db: sqlite3.Connection, seq: int, *, rig: str = "", limit: int = 1000)
     ).fetchall()
 
 
+def newest(db: sqlite3.Connection, count: int, *, rig: str = "") -> list[sqlite3.Row]:
+    """The newest events of one rig or of all, the oldest of them first."""
+    rows = db.execute("SELECT * FROM events WHERE (? = '' OR rig = ?) ORDER BY seq DESC LIMIT ?", (rig, rig, count)).fetchall()
+    return rows[::-1]
+
+
 def about(db: sqlite3.Connection, *, bead_id: str = "", polecat_id: str = "") -> list[sqlite3.Row]:
     """The events of a bead or of a polecat, the oldest first."""
     return db.execute(

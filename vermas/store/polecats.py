@@ -24,6 +24,7 @@ DDL = (
         slot TEXT NOT NULL,
         place TEXT NOT NULL,
         agent TEXT NOT NULL,
+        target TEXT NOT NULL,
         branch TEXT NOT NULL DEFAULT '',
         base_sha TEXT NOT NULL DEFAULT '',
         want TEXT NOT NULL CHECK (want IN ('run', 'stop', 'gone')),
@@ -124,11 +125,11 @@ def age_s(boot: str, mono: float) -> float:
     return max(0.0, now - mono) if boot == boot_id() else now
 
 
-def insert(db: sqlite3.Connection, *, rig: str, bead_id: str, slot: str, place: str, agent: str) -> str:
+def insert(db: sqlite3.Connection, *, rig: str, bead_id: str, slot: str, place: str, agent: str, target: str) -> str:
     """A new polecat that holds the slot. Raises sqlite3.IntegrityError when the slot or the bead has one already."""
     cursor = db.execute(
-        "INSERT INTO polecats (rig, bead_id, slot, place, agent, want, created_at) VALUES (?, ?, ?, ?, ?, 'run', ?)",
-        (rig, bead_id, slot, place, agent, time.time()),
+        "INSERT INTO polecats (rig, bead_id, slot, place, agent, target, want, created_at) VALUES (?, ?, ?, ?, ?, ?, 'run', ?)",
+        (rig, bead_id, slot, place, agent, target, time.time()),
     )
     polecat_id = f"p{cursor.lastrowid}"
     branch = f"polecat/{slot}/{bead_id}@{polecat_id}"
