@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from vermas.types import Launch, Polecat, Rig
 
 pytest.register_assert_rewrite(
+    "vermas.testing.session_bench",
     "vermas.testing.session_contract",
+    "vermas.testing.session_ending",
+    "vermas.testing.session_finding",
+    "vermas.testing.session_messages",
+    "vermas.testing.session_output",
+    "vermas.testing.session_starting",
     "vermas.testing.sandbox_contract",
     "vermas.testing.agent_contract",
     "vermas.testing.allocate_contract",
