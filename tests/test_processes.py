@@ -239,9 +239,10 @@ def test_sweep_takes_children_that_lost_their_tag(town: Town) -> None:
     script = f"env -i sh -c 'trap \"\" TERM; touch {town.path}/up; while :; do sleep 0.05; done' & echo ready; wait"
     town.tagged("p1/1", script)
     until((town.path / "up").exists)
-    child = next(iter(shim.descendants(town.started[-1].pid)))
-    processes.sweep(f"{town.id}/p1/1", 0.0)
-    until(lambda: shim.state_and_parent(child)[0] in "ZX")
+    untagged = set(shim.descendants(town.started[-1].pid)) - set(processes.tagged(town.id))
+    assert untagged
+    assert processes.sweep(f"{town.id}/p1/1", 0.1) == []
+    until(lambda: all(shim.state_and_parent(pid)[0] in "ZX" for pid in untagged))
 
 
 def test_leftovers_of_a_killed_shim_are_swept(town: Town) -> None:

@@ -16,7 +16,7 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -169,7 +169,7 @@ def terminate(record: ShimRecord, grace_s: float) -> None:
         deadline = time.monotonic() + SHIM_FINISH_S
         while time.monotonic() < deadline:
             for pid in shim.descendants(record.pid):
-                _send_proven(pid, lambda pid: record.pid in _ancestors(pid), signal.SIGKILL)
+                _kill_descendant(pid, record.pid)
             if wait_ended([fd], 0.02):
                 return
         send(fd, signal.SIGKILL)
@@ -179,12 +179,22 @@ def terminate(record: ShimRecord, grace_s: float) -> None:
 
 
 def send(pidfd: int, *numbers: signal.Signals) -> None:
-    """Send signals to the process of a pidfd; one that has ended is success."""
+    """Send signals to the process of a pidfd. One that has ended is success; a set-user-id one refuses, and lives on."""
     for number in numbers:
         try:
             signal.pidfd_send_signal(pidfd, number)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):
             return
+
+
+def _kill_descendant(pid: int, ancestor: int) -> None:
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    if ancestor in _ancestors(pid):  # of the process that the descriptor holds: it cannot have been replaced since
+        send(fd, signal.SIGKILL)
+    os.close(fd)
 
 
 def wait_ended(pidfds: Collection[int], timeout_s: float) -> bool:
@@ -220,42 +230,48 @@ def sweep(tag: str, grace_s: float) -> list[int]:
 
     For sessions whose shim is dead: a living shim ends its own tree, and does it better.
     """
-    _signal_all(tag, signal.SIGTERM, signal.SIGCONT)
-    _until_none(tag, grace_s, [])
-    return _until_none(tag, KILL_DEADLINE_S if tagged(tag) else 0.0, [signal.SIGKILL])
-
-
-def _until_none(tag: str, timeout_s: float, numbers: Iterable[signal.Signals]) -> list[int]:
-    deadline, pause_s = time.monotonic() + timeout_s, 0.005
-    while True:
-        left = _signal_all(tag, *numbers)
-        if not left or time.monotonic() >= deadline:
-            return left
-        time.sleep(pause_s)
-        pause_s = min(pause_s * 2, 0.1)
-
-
-def _signal_all(tag: str, *numbers: signal.Signals) -> list[int]:
-    wanted = TAG + tag.rstrip("/").encode()
-    roots = [pid for pid in tagged(tag) if shim.state_and_parent(pid)[0] not in "ZX"]
-    family = set(roots).union(*(shim.descendants(pid) for pid in roots)) - {os.getpid()}
-    for pid in family:
-        _send_proven(pid, lambda pid: _has_tag(pid, wanted) or not family.isdisjoint(_ancestors(pid)), *numbers)
-    return sorted(family)
-
-
-def _send_proven(pid: int, proof: Callable[[int], bool], *numbers: signal.Signals) -> None:
+    held: dict[int, int] = {}
     try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        if proof(pid):  # of the process that the descriptor holds: it cannot have been replaced since
-            send(fd, *numbers)
-    except PermissionError:
-        return  # a set-user-id child: it is reported as a survivor
+        _sweep_round(tag, held, signal.SIGTERM, signal.SIGCONT)
+        _sweep_until_none(tag, held, grace_s)
+        if held:
+            _sweep_until_none(tag, held, KILL_DEADLINE_S, signal.SIGKILL)
+        return sorted(held)
     finally:
-        os.close(fd)
+        for fd in held.values():
+            os.close(fd)
+
+
+def _sweep_until_none(tag: str, held: dict[int, int], timeout_s: float, *numbers: signal.Signals) -> None:
+    deadline, pause_s = time.monotonic() + timeout_s, 0.005
+    while held and (left_s := deadline - time.monotonic()) > 0:
+        for fd in held.values():
+            send(fd, *numbers)
+        wait_ended(held.values(), min(pause_s, left_s))
+        pause_s = min(pause_s * 2, 0.1)
+        _sweep_round(tag, held, *(numbers or (signal.SIGTERM, signal.SIGCONT)))
+
+
+def _sweep_round(tag: str, held: dict[int, int], *numbers: signal.Signals) -> None:
+    """Let go of who ended, take hold of who is new, and signal the new. Whoever is held stays known when the tagged parent is gone."""
+    for pid in [pid for pid, fd in held.items() if wait_ended([fd], 0)]:
+        os.close(held.pop(pid))
+    wanted = TAG + tag.rstrip("/").encode()
+    roots = held.keys() | tagged(tag)
+    family = roots.union(*(shim.descendants(pid) for pid in roots)) - {os.getpid()}
+    news = {}
+    for pid in family - held.keys():
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        if (_has_tag(pid, wanted) or not family.isdisjoint(_ancestors(pid))) and not wait_ended([fd], 0):
+            news[pid] = fd
+        else:
+            os.close(fd)
+    held |= news
+    for fd in news.values():  # only now: the death of a parent takes away the proof of its children
+        send(fd, *numbers)
 
 
 def _ancestors(pid: int) -> set[int]:
