@@ -10,6 +10,7 @@ from vermas.calls import PluginTimeout
 from vermas.errors import VermasError
 from vermas.lifecycle import ending, observe, spawn, supervise
 from vermas.lifecycle.site import Site, sandbox_of
+from vermas.processes import lock_held
 from vermas.store import polecats
 from vermas.types import Observation
 
@@ -18,6 +19,7 @@ FINISH_S = 3.0
 _RETRY_S = 1.0
 _FAILURES = 5
 _START_WAIT_S = 0.5
+_LINGER_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,8 @@ def _idle(site: Site, row: sqlite3.Row, session: sqlite3.Row | None, held_s: flo
         spawn.make_sandbox(site, row)
         return None
     if session is None or row["restart"]:
+        if lock_held(site.town.session_lock(row["id"])):
+            return Wait(seconds=_LINGER_S, why="the supervisor of its last session is ending")
         spawn.decide_session(site, row)
         return None
     ended = Observation(state="gone", why=session["exit"])

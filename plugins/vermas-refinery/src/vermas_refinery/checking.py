@@ -36,10 +36,12 @@ def verify(rig: Rig, candidate: Candidate) -> Verdict | None:
     if attempt is None:
         _end_others(rig, candidate, gate)
         return _start(rig, candidate, Attempt(gate, 1, f"{tag}/1"), options, config)
-    pid = attempts.running_pid(attempt)
-    if pid is not None:
-        return _running(pid, config)
-    ended = processes.read_exit(attempt.file("exit"))
+    ended = processes.read_exit(attempt.file("exit"))  # first: its supervisor holds the lock a little longer
+    if ended is None:
+        pid = attempts.running_pid(attempt)
+        if pid is not None:
+            return _running(pid, config)
+        ended = processes.read_exit(attempt.file("exit"))
     if ended is None and not attempts.was_started(attempt):
         return _start(rig, candidate, attempt, options, config)
     verdict = _judge(rig, attempt, ended, options)
