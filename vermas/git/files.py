@@ -1,23 +1,18 @@
-"""What git keeps in plain files, read without a process: where a repository is, its refs, its loose objects.
+"""What git keeps in plain files, read and laid out without a process: where a repository is, its refs, whose objects it borrows.
 
-The formats are those of gitrepository-layout(5). Whatever is not found here may still exist (packed refs, packs): `None` means
-"ask git", never "absent".
+The formats are those of gitrepository-layout(5). A ref that is not found here may still exist packed: `None` means "ask git", never "absent".
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import secrets
-import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 from vermas.errors import GitError
 
 _NAME = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
-_SMALL_BYTES = 64 << 20
 
 
 def is_object_name(text: str) -> bool:
@@ -62,45 +57,6 @@ def read_ref(git_dir: Path | str, ref: str) -> str | None:
     return line if line is not None and is_object_name(line) else None
 
 
-def read_object(objects: Path | str, name: str) -> tuple[str, bytes] | None:
-    """The type and the content of a loose object; None when it is not loose here. Raises GitError when its content is not its name's."""
-    try:
-        with open(os.path.join(objects, name[:2], name[2:]), "rb") as file:
-            packed = file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    decoder = zlib.decompressobj()
-    try:
-        data = decoder.decompress(packed, _SMALL_BYTES)
-    except zlib.error as error:
-        raise GitError(f"object {name} in {objects} is corrupt: {error}") from error
-    if decoder.unconsumed_tail:
-        return None
-    if _digest(data, name) != name:
-        raise GitError(f"object {name} in {objects} is corrupt: its content has another name")
-    header, _, content = data.partition(b"\0")
-    return header.split(b" ")[0].decode(), content
-
-
-def write_object(objects: Path | str, kind: str, content: bytes, *, like: str) -> str:
-    """Store a loose object, whole and on disk before it has its name. `like` is any object name of the same repository."""
-    data = b"%s %d\0%s" % (kind.encode(), len(content), content)
-    name = _digest(data, like)
-    directory = os.path.join(objects, name[:2])
-    path = os.path.join(directory, name[2:])
-    if os.path.exists(path):
-        return name
-    os.makedirs(directory, exist_ok=True)
-    temporary = os.path.join(directory, f"tmp_obj_{secrets.token_hex(6)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o444)
-    with open(descriptor, "wb") as file:
-        file.write(zlib.compress(data, 1))
-        file.flush()
-        os.fsync(descriptor)
-    os.rename(temporary, path)
-    return name
-
-
 def borrow_objects(objects: Path | str, lender: Path | str) -> None:
     """Let the repository whose objects are in `objects` use those in `lender` too, as `git clone --shared` does; once is enough."""
     path = os.path.join(objects, "info", "alternates")
@@ -133,49 +89,6 @@ def make_git_dir(git_dir: Path | str, lender: Path | str, head: str, *, like: st
     for name, text in (("config", config), ("HEAD", f"{head}\n"), ("objects/info/alternates", f"{os.path.realpath(lender)}\n")):
         with open(os.path.join(git_dir, name), "xb") as file:
             file.write(os.fsencode(text))
-
-
-@dataclass(frozen=True, slots=True)
-class CommitObject:
-    """What a commit says: its tree, its parents, and the committer's time in seconds since the epoch."""
-
-    tree: str
-    parents: tuple[str, ...]
-    at: int
-
-
-def read_commit(objects: Path | str, name: str) -> CommitObject | None:
-    """A commit that is a loose object; None when it is not loose here."""
-    found = read_object(objects, name)
-    return parse_commit(found[1]) if found and found[0] == "commit" else None
-
-
-def parse_commit(content: bytes) -> CommitObject:
-    """Take a commit's content apart. Raises GitError when it is malformed."""
-    lines = [line.partition(b" ") for line in content.split(b"\n\n", 1)[0].split(b"\n")]
-    try:
-        tree = next(value for key, _, value in lines if key == b"tree").decode()
-        at = int(next(value for key, _, value in lines if key == b"committer").rsplit(b" ", 2)[1])
-    except (StopIteration, ValueError, IndexError) as error:
-        raise GitError(f"malformed commit: {content[:200]!r}") from error
-    return CommitObject(tree, tuple(value.decode() for key, _, value in lines if key == b"parent"), at)
-
-
-def commits_since(objects: Path | str, base: str, head: str, limit: int = 200) -> int | None:
-    """How many commits lead from `base` to `head` when they are a straight line of loose commits; None when git has to tell."""
-    name = head
-    for count in range(limit):
-        if name == base:
-            return count
-        commit = read_commit(objects, name)
-        if commit is None or len(commit.parents) != 1:
-            return None
-        name = commit.parents[0]
-    return None
-
-
-def _digest(data: bytes, like: str) -> str:
-    return hashlib.sha256(data).hexdigest() if len(like) == 64 else hashlib.sha1(data, usedforsecurity=False).hexdigest()
 
 
 def _is_git_dir(path: Path | str) -> bool:

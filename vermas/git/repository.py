@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from vermas.errors import GitError
 from vermas.git import files
-from vermas.git.process import run
+from vermas.git.objects import CommitObject, commits_since, has_object, parse_commit, read_commit, write_object
+from vermas.git.process import Result, run, untrusted
 from vermas.git.transfer import import_commit
 
 if TYPE_CHECKING:
@@ -48,14 +49,23 @@ class Commit:
 
 
 class Repository:
-    """A bare repository at `path`. Each method is at most one git process unless it says otherwise."""
+    """A bare repository at `path`. Each method is at most one git process unless it says otherwise.
 
-    def __init__(self, path: Path | str) -> None:
+    With `vault` the repository is one that agents can write (the yard): git then works on it with the vault's configuration.
+    """
+
+    def __init__(self, path: Path | str, *, vault: Path | str | None = None) -> None:
         self.path = os.path.abspath(path)
+        self._lender = None if vault is None else os.path.join(vault, "objects")
+        self._env = None if vault is None else untrusted(self.path, os.path.abspath(vault), common=self.path)
 
     @property
     def objects(self) -> str:
         return os.path.join(self.path, "objects")
+
+    def git(self, *args: str, input: bytes | None = None, ok: Collection[int] = (0,), timeout_s: float = 60.0) -> Result:
+        """Run git on this repository: see `vermas.git.run`."""
+        return run(self.path, *args, input=input, ok=ok, timeout_s=timeout_s, env=self._env)
 
     def init(self, branch: str = "main", object_format: str = "sha1") -> None:
         """Create the repository; an existing one is left as it is, apart from the settings that keep its objects for ever."""
@@ -70,38 +80,36 @@ class Repository:
 
     def resolve(self, name: str) -> str:
         """The full name of the commit that `name` means. Raises GitError when there is none."""
-        return run(self.path, "rev-parse", "--verify", "-q", "--end-of-options", f"{name}^{{commit}}").text
+        return self.git("rev-parse", "--verify", "-q", "--end-of-options", f"{name}^{{commit}}").text
 
-    def commit(self, name: str) -> files.CommitObject:
+    def commit(self, name: str) -> CommitObject:
         """What a commit says, by its full name; no process when it is a loose object. Raises GitError when it is not here."""
-        return files.read_commit(self.objects, name) or files.parse_commit(run(self.path, "cat-file", "commit", name).stdout)
+        return read_commit(self.objects, name) or parse_commit(self.git("cat-file", "commit", name).stdout)
 
     def has(self, commit: str) -> bool:
-        """Whether the object exists here. What is here is complete: see `vermas.git.transfer`."""
-        if os.path.exists(os.path.join(self.objects, commit[:2], commit[2:])):
-            return True
-        return run(self.path, "cat-file", "-e", commit, ok=(0, 1, 128)).returncode == 0
+        """Whether the object is here; no process. What is in the vault is complete: see `vermas.git.transfer`."""
+        return has_object(self.objects, commit) or (self._lender is not None and has_object(self._lender, commit))
 
-    def fetch(self, source: Path | str, commit: str, ref: str, have: Sequence[str] = ()) -> None:
-        """Bring `commit` from the repository or checkout `source`, which is not trusted, and point `ref` at it.
+    def fetch(self, source: Path | str | Sequence[Path | str], commit: str, ref: str, have: Sequence[str] = ()) -> None:
+        """Bring `commit` from the repository or checkout `source` (or several), which is not trusted, and point `ref` at it.
 
         `ref` is written last, when the commit and all it needs are proven to be here. `have` names commits that bound the walk (see
-        `import_commit`). Up to three processes; one when the commit is here already.
+        `import_commit`). One process for a usual change.
         """
         if not self.has(commit):
-            import_commit(self.path, source, commit, have)
+            import_commit(self.path, [source] if isinstance(source, (str, os.PathLike)) else source, commit, have)
         self.update_ref(ref, commit)
 
     def is_ancestor(self, ancestor: str, commit: str) -> bool:
         """Whether `commit` contains `ancestor` (equal ones do)."""
         if ancestor == commit:
             return True
-        return run(self.path, "merge-base", "--is-ancestor", ancestor, commit, ok=(0, 1)).returncode == 0
+        return self.git("merge-base", "--is-ancestor", ancestor, commit, ok=(0, 1)).returncode == 0
 
     def merge_tree(self, ours: str, theirs: str) -> MergeResult:
         """Merge two commits without touching anything. Raises GitError when git could not say whether they conflict."""
         args = ("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", ours, theirs)
-        result = run(self.path, *args, ok=(0, 1), timeout_s=300.0)
+        result = self.git(*args, ok=(0, 1), timeout_s=300.0)
         tree, *conflicts = result.fields() or [""]
         if not files.is_object_name(tree):
             raise GitError(f"git merge-tree did not answer with a tree: {result.text[:200]!r}", argv=args, returncode=result.returncode)
@@ -112,7 +120,7 @@ class Repository:
         person = author.replace("\n", " ").replace("\0", "")
         lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
         lines += [f"author {person} {at} +0000", f"committer {person} {at} +0000", "", message.replace("\0", "").rstrip("\n") + "\n"]
-        return files.write_object(self.objects, "commit", os.fsencode("\n".join(lines)), like=tree)
+        return write_object(self.objects, "commit", os.fsencode("\n".join(lines)), like=tree)
 
     def ref(self, ref: str) -> str | None:
         """What `ref` points at, None when it does not exist; no process when it has a file of its own."""
@@ -120,7 +128,7 @@ class Repository:
 
     def refs(self, prefix: str) -> dict[str, str]:
         """All refs under `prefix` (or the ref of that name) with their objects."""
-        out = run(self.path, "for-each-ref", "--format=%(objectname) %(refname)", "--end-of-options", prefix).text
+        out = self.git("for-each-ref", "--format=%(objectname) %(refname)", "--end-of-options", prefix).text
         return {name: sha for sha, _, name in (line.partition(" ") for line in out.splitlines())}
 
     def update_ref(self, ref: str, new: str, old: str | None = None) -> None:
@@ -134,7 +142,7 @@ class Repository:
             nothing = "0" * (len(new or old or "") or 40)
             expected = "" if old is None else f" {old or nothing}"
             commands.append(f"delete {ref}{expected}\n" if not new else f"update {ref} {new}{expected}\n")
-        run(self.path, "update-ref", "--stdin", input=os.fsencode("".join(commands)))
+        self.git("update-ref", "--stdin", input=os.fsencode("".join(commands)))
 
     def delete_ref(self, ref: str, old: str | None = None) -> None:
         """Delete `ref`; with `old` only if it is there now. An absent ref is success without `old`."""
@@ -142,7 +150,7 @@ class Repository:
 
     def history(self, commits: str, limit: int = 50) -> list[Commit]:
         """The newest commits of a range such as `base..head`, the newest first."""
-        out = run(self.path, "log", "-z", f"-{limit}", "--no-show-signature", "--format=%H%n%P%n%an%n%ct%n%s", "--end-of-options", commits, "--")
+        out = self.git("log", "-z", f"-{limit}", "--no-show-signature", "--format=%H%n%P%n%an%n%ct%n%s", "--end-of-options", commits, "--")
         found = []
         for record in os.fsdecode(out.stdout).split("\0"):
             if record:
@@ -152,16 +160,18 @@ class Repository:
 
     def count(self, base: str, head: str) -> int:
         """How many commits `head` has that `base` has not."""
-        known = files.commits_since(self.objects, base, head)
-        return int(run(self.path, "rev-list", "--count", head, f"^{base}", "--").text) if known is None else known
+        known = commits_since(self.objects, base, head)
+        return int(self.git("rev-list", "--count", head, f"^{base}", "--").text) if known is None else known
 
     def changed_files(self, base: str, head: str) -> list[str]:
         """The paths that differ between two commits."""
-        return run(self.path, "diff-tree", "-r", "-z", "--name-only", "--no-renames", base, head, "--").fields()
+        return self.git("diff-tree", "-r", "-z", "--name-only", "--no-renames", base, head, "--").fields()
 
     @contextmanager
     def gitpython(self, environment: Mapping[str, str] | None = None) -> Iterator[Repo]:
         """A GitPython `Repo` of this repository for reading commits, trees, diffs and history; its processes end with the block."""
+        if self._env is not None:
+            raise GitError(f"GitPython would obey the configuration of {self.path}, which agents can write")
         from git import Repo  # heavy, and in-session verbs must never load it
 
         with Repo(self.path) as repo:

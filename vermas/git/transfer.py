@@ -1,7 +1,7 @@
 """Bringing a named commit from a repository that is not trusted into the vault.
 
-Nothing of the source but its objects is looked at: no refs, no configuration, no hooks, no `upload-pack`. `unpack-objects --strict`
-recomputes every name and writes an object only when all that it points to is there, so what is in the vault is always complete.
+Nothing of the source but its objects is looked at: no refs, no configuration, no hooks, no `upload-pack`. Every name is recomputed
+from its content, and an object is written only after everything that it points to: so whatever is in the vault is complete there.
 """
 
 from __future__ import annotations
@@ -10,24 +10,33 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from vermas.errors import GitError
-from vermas.git.files import is_object_name, object_directories
+from vermas.git.files import git_dir, is_object_name, object_directories
+from vermas.git.loose import copy_commit
 from vermas.git.process import quoted_path, run
 
 _PACK_FROM_OBJECTS = 2000
 _TIMEOUT_S = 600.0
 
 
-def import_commit(vault: Path | str, source: Path | str, commit: str, have: Sequence[str] = ()) -> None:
-    """Copy `commit` and all it needs from the repository or checkout `source`; afterwards the vault has it, complete.
+def import_commit(vault: Path | str, sources: Sequence[Path | str], commit: str, have: Sequence[str] = ()) -> None:
+    """Copy `commit` and all it needs from the repositories or checkouts `sources`; afterwards the vault has it, complete.
 
-    `have` names commits that are complete in the vault and bound the walk; without them all of the vault's refs do. Raises GitError when
-    `source` lacks something or something in it is corrupt.
+    `have` names commits that are complete in the vault and bound the walk; without them all of the vault's refs do. Raises GitError when the
+    sources lack something or something in them is corrupt. No process for a usual change, three or four for a large one.
     """
     if not is_object_name(commit):
         raise GitError(f"{commit!r} is not a full object name")
-    objects = object_directories(source)
+    found = [object_directories(source) for source in sources if git_dir(source)]
+    if not found:
+        raise GitError(f"no git repository at {' or '.join(str(source) for source in sources)}")
+    if not copy_commit(os.path.join(vault, "objects"), found, commit):
+        _import_pack(vault, found, commit, have)
+
+
+def _import_pack(vault: Path | str, objects: Sequence[str], commit: str, have: Sequence[str]) -> None:
     bounds = have or run(vault, "for-each-ref", "--format=%(objectname)").text.splitlines()
     # the file lies among the objects: it must be on a disk that holds them, not in a small /tmp
     with tempfile.TemporaryFile(dir=os.path.join(vault, "objects")) as pack:
@@ -36,25 +45,19 @@ def import_commit(vault: Path | str, source: Path | str, commit: str, have: Sequ
             *("pack-objects", "--revs", "--stdout", "--thin", "--delta-base-offset", "-q"),
             input="\n".join([commit, *(f"^{name}" for name in bounds), ""]).encode(),
             stdout=pack,
-            env={"GIT_ALTERNATE_OBJECT_DIRECTORIES": quoted_path(objects)},
+            env={"GIT_ALTERNATE_OBJECT_DIRECTORIES": ":".join(quoted_path(directory) for directory in objects)},
             timeout_s=_TIMEOUT_S,
         )
-        pack.seek(8)
-        count = int.from_bytes(pack.read(4), "big")
-        if count:
-            pack.seek(0)
-            _store(vault, pack.fileno(), count)
-    if not count:
-        _require_complete(vault, commit, have)
+        _store(vault, pack)
+    run(vault, "rev-list", "--objects", "--quiet", commit, "--not", *have, *(() if have else ("--all",)), "--", timeout_s=_TIMEOUT_S)
 
 
-def _store(vault: Path | str, pack: int, count: int) -> None:
-    with open(os.dup(pack), "rb") as source:
-        if count >= _PACK_FROM_OBJECTS:
-            run(vault, "index-pack", "--stdin", "--fix-thin", "--strict", "--check-self-contained-and-connected", input=source, timeout_s=_TIMEOUT_S)
-        else:
-            run(vault, "unpack-objects", "-q", "--strict", input=source, timeout_s=_TIMEOUT_S)
-
-
-def _require_complete(vault: Path | str, commit: str, have: Sequence[str]) -> None:
-    run(vault, "rev-list", "--objects", "--quiet", commit, "--not", *(have or ("--all",)), "--", timeout_s=_TIMEOUT_S)
+def _store(vault: Path | str, pack: IO[bytes]) -> None:
+    pack.seek(8)
+    count = int.from_bytes(pack.read(4), "big")
+    pack.seek(0)
+    os.lseek(pack.fileno(), 0, os.SEEK_SET)
+    if count >= _PACK_FROM_OBJECTS:
+        run(vault, "index-pack", "--stdin", "--fix-thin", "--strict", input=pack, timeout_s=_TIMEOUT_S)
+    elif count:
+        run(vault, "unpack-objects", "-q", "--strict", input=pack, timeout_s=_TIMEOUT_S)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vermas.errors import GitError
 from vermas.git import Repository, refresh_target
-from vermas.git.files import commits_since
+from vermas.git.objects import commits_since
 from vermas.types import Candidate, Rig, Submission
 from vermas_refinery.options import options_of
 

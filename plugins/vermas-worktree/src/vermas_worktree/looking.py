@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass, field
 
 from vermas.errors import GitError
-from vermas.git.files import commits_since, read_ref
+from vermas.git.files import read_ref
+from vermas.git.objects import commits_since
 from vermas.types import SandboxKind, SandboxState
 from vermas_worktree.checkout import Checkout, read_line
 

@@ -6,7 +6,8 @@ import os
 import shutil
 import tempfile
 
-from vermas.git.files import is_object_name, read_ref, write_object
+from vermas.git.files import is_object_name, read_ref
+from vermas.git.objects import write_object
 from vermas_worktree.checkout import Checkout, read_line
 from vermas_worktree.looking import Status, stashes, status
 
