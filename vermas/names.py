@@ -1,4 +1,4 @@
-"""Which names are allowed for rigs, slots, bead prefixes, branches, plugins and variables. Each function answers what is wrong, or ""."""
+"""Which names are allowed for rigs, bead prefixes, branches, origins, plugins and variables. Each function answers what is wrong, or ""."""
 
 from __future__ import annotations
 
@@ -44,6 +44,12 @@ def wrong_branch(name: str) -> str:
         return "git does not allow this branch name"
     if any(part.startswith(".") or part.endswith(".lock") for part in parts):
         return "git does not allow this branch name"
+    return ""
+
+
+def wrong_origin(origin: str) -> str:
+    if not origin or origin.startswith("-") or any(ord(char) < 32 for char in origin):
+        return "an origin is the URL or the path of a git repository"
     return ""
 
 

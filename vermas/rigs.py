@@ -14,7 +14,7 @@ from vermas.config import Config, RigConfig, load, resolve_origin
 from vermas.configedit import editing, propose, save
 from vermas.configfile import display
 from vermas.errors import ConfigError, Conflict, UsageError
-from vermas.names import derived_prefix, wrong_branch, wrong_plugin, wrong_prefix, wrong_rig
+from vermas.names import derived_prefix, wrong_branch, wrong_origin, wrong_plugin, wrong_prefix, wrong_rig
 from vermas.processes import FileLock
 from vermas.store import Store, events, polecats, submissions
 from vermas.town import Town
@@ -36,7 +36,7 @@ def add(town: Town, name: str, origin: str, **given: Any) -> Added:
     `given` are those of `prefix`, `target`, `check`, `agent`, `plugins`, `max_polecats` that were asked for. Names, plugins and the
     origin are checked before anything is made.
     """
-    _check_names(name, given)
+    _check_names(name, {"origin": origin, **given})
     origin = resolve_origin(origin, os.getcwd())
     with FileLock(town.rig_lock(name), "rig add", blocking=False) as lock:
         held = git.HELD.set((*git.HELD.get(), lock.fd))
@@ -96,7 +96,7 @@ def remove(town: Town, name: str) -> str:
 
 
 def _check_names(name: str, given: dict[str, Any]) -> None:
-    tests = {"prefix": wrong_prefix, "target": wrong_branch, "agent": wrong_plugin}
+    tests = {"origin": wrong_origin, "prefix": wrong_prefix, "target": wrong_branch, "agent": wrong_plugin}
     wrong = wrong_rig(name)
     if wrong:
         raise UsageError(f"{_shown(name)}: {wrong}")
