@@ -83,7 +83,7 @@ def rescue(site: Site, row: sqlite3.Row, sandbox: Sandbox) -> None:
     if sha and not pinned:
         number = 1 + len(site.vault.refs(f"refs/vermas/rescue/{row['id']}/"))
         ref = f"refs/vermas/rescue/{row['id']}/{number}"
-        site.vault.fetch(_source(site, sandbox), sha, ref)
+        site.vault.fetch(_sources(site, sandbox), sha, ref)
         if site.vault.resolve(ref) != sha:
             raise VermasError(f"{ref} does not read back as {sha}: nothing was removed")
     with site.store.write() as db:
@@ -98,8 +98,9 @@ def _snapshot(site: Site, row: sqlite3.Row, sandbox: Sandbox) -> str:
     return site.yard.ref(f"refs/heads/{sandbox.branch}") or ""
 
 
-def _source(site: Site, sandbox: Sandbox) -> str:
-    return sandbox.path if os.path.isdir(sandbox.path) else site.rig.yard
+def _sources(site: Site, sandbox: Sandbox) -> tuple[str, str]:
+    """A clone has its own objects; those of a worktree are in the yard, also when its way there is broken."""
+    return (sandbox.path, site.rig.yard)
 
 
 def remove(site: Site, row: sqlite3.Row) -> None:

@@ -61,7 +61,7 @@ class Site:
 
     @property
     def yard(self) -> Repository:
-        return Repository(self.rig.yard)
+        return Repository(self.rig.yard, vault=self.rig.vault)
 
     def record(self, db: sqlite3.Connection, kind: str, row: sqlite3.Row | None = None, *, bead_id: str = "", **data: Any) -> None:
         """Append an event about a polecat (or only a bead) of this rig."""
