@@ -30,7 +30,8 @@ class TownConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RigConfig:
     """One rig with all defaults applied. `check` is "" when nobody said what must pass; `"none"` lets work land unchecked.
-    `max_attempts` bounds how often a bead's work is submitted before a human is called. `env_pass` names variables of the operator's environment that sessions get; `options[PLUGIN]` is that plugin's raw table."""
+    `max_attempts` bounds how often a bead's work is submitted before a human is called. `env_pass` names variables of the
+    operator's environment that sessions get; `options[PLUGIN]` is that plugin's raw table."""
 
     name: str
     origin: str

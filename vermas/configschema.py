@@ -7,16 +7,10 @@ from typing import Any
 
 from vermas.configfile import ConfigFile, KeyPath, display
 from vermas.errors import ConfigError, NotFound
-from vermas.names import nearest, wrong_branch, wrong_plugin, wrong_prefix, wrong_rig, wrong_variable
+from vermas.names import nearest, wrong_branch, wrong_origin, wrong_plugin, wrong_prefix, wrong_rig, wrong_variable
 
 #: For each key the type in words, and a test that answers what is wrong with a value of that type.
 Keys = Mapping[str, tuple[str, Callable[[Any], str]]]
-
-
-def _wrong_origin(origin: str) -> str:
-    if not origin or origin.startswith("-") or any(ord(char) < 32 for char in origin):
-        return "an origin is the URL or the path of a git repository"
-    return ""
 
 
 def _wrong_check(check: str) -> str:
@@ -55,7 +49,7 @@ DEFAULTS: Keys = {
     "env_pass": (STRINGS, _each(wrong_variable)),
     "options": (TABLES, _anything),
 }
-RIG: Keys = {"origin": (STRING, _wrong_origin), "prefix": (STRING, wrong_prefix), **DEFAULTS}
+RIG: Keys = {"origin": (STRING, wrong_origin), "prefix": (STRING, wrong_prefix), **DEFAULTS}
 TABLE_KEYS: Mapping[str, Keys] = {"town": TOWN, "defaults": DEFAULTS, "rigs": RIG}
 
 

@@ -17,9 +17,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     first = arguments[0] if arguments else "--help"
     if first in IN_SESSION:
-        from vermas.cli import insession
+        from vermas.cli.insession import main as in_session
 
-        return guarded(lambda: insession.main(first, arguments[1:]))
+        return guarded(lambda: in_session(first, arguments[1:]))
     if first == "--version":
         from vermas import __version__
 

@@ -81,12 +81,12 @@ def _in_session(verb: str) -> click.Command:
     def call(arguments: tuple[str, ...]) -> None:
         import os
 
-        from vermas.cli import insession
+        from vermas.cli.insession import main as in_session
 
         town = click.get_current_context().find_root().params.get("town")
         if town is not None:
             os.environ["VERMAS_TOWN"] = town
-        raise click.exceptions.Exit(insession.main(verb, list(arguments)))
+        raise click.exceptions.Exit(in_session(verb, list(arguments)))
 
     arguments = click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)
     settings = {"ignore_unknown_options": True, "help_option_names": [], "allow_interspersed_args": False}

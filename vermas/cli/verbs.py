@@ -56,6 +56,7 @@ ENVIRONMENT: dict[str, str] = {
     "VERMAS_POLECAT": "in a session: the polecat's id (BD_ACTOR is its address)",
     "VERMAS_SESSION_NO": "in a session: its number, counted from 1 for each polecat",
     "VERMAS_PROMPT_FILE": "in a session: the file with the first prompt",
+    "VERMAS_TOKEN_FILE": "in a session: the file with the token that its verbs present",
 }
 
 OPTIONS: dict[str, str] = {
