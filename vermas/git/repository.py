@@ -97,7 +97,7 @@ class Repository:
         `import_commit`). One process for a usual change.
         """
         if not self.has(commit):
-            import_commit(self.path, [source] if isinstance(source, (str, os.PathLike)) else source, commit, have)
+            import_commit(self.path, [source] if isinstance(source, (str, os.PathLike)) else source, commit, have, self._env)
         self.update_ref(ref, commit)
 
     def is_ancestor(self, ancestor: str, commit: str) -> bool:

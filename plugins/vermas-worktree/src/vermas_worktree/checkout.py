@@ -72,6 +72,15 @@ def read_line(path: str) -> str | None:
         return None
 
 
+def read_lines(path: str) -> list[str]:
+    """The lines of a small file of git; none when it is missing."""
+    try:
+        with open(path, "rb") as file:
+            return os.fsdecode(file.read(65536)).splitlines()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return []
+
+
 def write_line(path: str, line: str) -> None:
     with open(path, "wb") as file:
         file.write(os.fsencode(line) + b"\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from vermas.errors import GitError
@@ -10,6 +11,10 @@ from vermas.git.files import read_ref
 from vermas.git.objects import commits_since
 from vermas.types import SandboxKind, SandboxState
 from vermas_worktree.checkout import Checkout, read_line
+from vermas_worktree.nested import checkout_at
+
+#: The mode of a submodule's entry as it stands in the index file (gitformat-index(5)).
+_GITLINK_MODE = b"\x00\x00\xe0\x00"
 
 
 @dataclass(slots=True)
@@ -73,6 +78,7 @@ def look(checkout: Checkout, branch: str, base: str) -> SandboxState:
         if not os.path.isdir(checkout.git_dir):
             return SandboxState(kind="unknown", evidence=(f"the files are there, their git directory {checkout.git_dir} is not",))
         found = status(checkout)
+        found.submodules += [path for path in changed_submodules(checkout) if path not in found.submodules]
         operation = operation_in_progress(checkout)
         saved = stashes(checkout, found.branch or branch, detached=not found.branch)
         commits = count_commits(checkout, base, found.head) if found.head else 0
@@ -101,6 +107,22 @@ def look(checkout: Checkout, branch: str, base: str) -> SandboxState:
         submodules=tuple(found.submodules),
         evidence=tuple(_sentences(found, branch, operation, len(saved), commits, link)),
     )
+
+
+def changed_submodules(checkout: Checkout) -> list[str]:
+    """The submodules that hold changes of their own. No process unless the index has any."""
+    if not any(_GITLINK_MODE in content for content in _index_files(checkout)):
+        return []
+    entries = [entry.partition("\t") for entry in checkout.git("ls-files", "--stage", "-z").fields()]
+    inside = {path: checkout_at(checkout, path) for info, _, path in entries if info.startswith("160000")}
+    return [path for path, inner in inside.items() if inner is not None and status(inner).dirty]
+
+
+def _index_files(checkout: Checkout) -> Iterator[bytes]:
+    names = [name for name in os.listdir(checkout.git_dir) if name == "index" or name.startswith("sharedindex.")]
+    for name in names:
+        with open(checkout.file(name), "rb") as file:
+            yield file.read()
 
 
 def _without_files(checkout: Checkout, branch: str) -> SandboxState:
