@@ -68,13 +68,21 @@ _DISPATCH = "dispatch"
 
 
 class RigLoop:
-    """The reconciler of one rig in the foreground. `lock` is the rig's, already held; `told` gets every new event of the rig."""
+    """The reconciler of one rig in the foreground. `lock` is the rig's, already held; `told` gets every new event of the rig.
 
-    def __init__(self, site: Site, lock: FileLock, plan: Plan, told: Callable[[Event], None]) -> None:
+    A loop with nothing left to do is `idle`; it ends when `others_busy` says that no other rig can give it work any more.
+    """
+
+    def __init__(
+        self, site: Site, lock: FileLock, plan: Plan, told: Callable[[Event], None], others_busy: Callable[[], bool] = lambda: False
+    ) -> None:
         self.site = site
         self.plan = plan
         self.waiting: dict[str, str] = {}
+        self.idle = False
         self._told = told
+        self._others_busy = others_busy
+        self._nudged = threading.Event()
         self._lock = lock
         self._stop = threading.Event()
         self._schedule = _Schedule()
@@ -93,6 +101,12 @@ class RigLoop:
     def stop(self) -> None:
         """Start nothing new and leave at the next quiet moment; sessions go on."""
         self._stop.set()
+        self._wake()
+
+    def nudge(self) -> None:
+        """Something changed in another rig: beads of this one may be ready now, or nobody else be busy any more."""
+        self.idle = False
+        self._nudged.set()
         self._wake()
 
     def release(self) -> None:
@@ -132,6 +146,9 @@ class RigLoop:
         now = time.monotonic()
         if now >= self._tick_at:
             self._everything()
+        if self._nudged.is_set():
+            self._nudged.clear()
+            self._schedule.wake(_DISPATCH)
         self._export()
         ready = self._schedule.ready(now)
         asked = self._schedule.ask.intersection(ready)
@@ -243,14 +260,14 @@ class RigLoop:
                         self._schedule.wake(_LANDING)
 
     def _finished(self) -> bool:
-        if self.plan.watch or self._schedule.ready(time.monotonic()):
+        if self.plan.watch or self._nudged.is_set() or self._schedule.ready(time.monotonic()):
             return False
         db = self.site.store.read
         if submissions.waiting(db, self.site.rig.name) or self._held_back is not None:
             return False
-        return all(
-            row["want"] == "stop" and not _live(self.site, row["id"], row["session_no"]) for row in polecats.living(db, self.site.rig.name)
-        )
+        living = polecats.living(db, self.site.rig.name)
+        self.idle = all(row["want"] == "stop" and not _live(self.site, row["id"], row["session_no"]) for row in living)
+        return self.idle and not self._nudged.is_set() and not self._others_busy()
 
     def _drain_events(self) -> None:
         while rows := events.since(self.site.store.read, self._seq, rig=self.site.rig.name):
@@ -277,6 +294,7 @@ class RigLoop:
         self._socket.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
+        self._wake_write = -1
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.site.town.poke_socket(self.site.rig.name))
         self.site.store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +18,9 @@ from vermas.processes import FileLock
 from vermas.store import Store, beads, polecats, submissions
 from vermas.town import Town
 from vermas.types import Event
+
+#: Events after which a bead of another rig may be ready.
+_UNBLOCKING = ("landed", "no-change")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +64,7 @@ class Run:
                 watch=watch,
             )
             self._choose(site, plan)
-            self._loops.append(RigLoop(site, lock, plan, self._tell))
+            self._loops.append(RigLoop(site, lock, plan, self._tell, functools.partial(self._others_busy, rig)))
         except BaseException:
             lock.release()
             raise
@@ -109,7 +113,17 @@ class Run:
         if event.kind == "claimed":
             with self._seen:
                 self._chosen.setdefault(event.bead_id, event.rig)
+        elif event.kind in _UNBLOCKING:
+            self._nudge_others(event.rig)
         self._told(event)
+
+    def _others_busy(self, rig: str) -> bool:
+        return any(not loop.idle for loop in self._loops if loop.site.rig.name != rig)
+
+    def _nudge_others(self, rig: str) -> None:
+        for loop in self._loops:
+            if loop.site.rig.name != rig:
+                loop.nudge()
 
     def _drive(self, loop: RigLoop) -> None:
         try:
@@ -117,7 +131,9 @@ class Run:
         except VermasError as error:
             self.failures[loop.site.rig.name] = error
         finally:
+            loop.idle = True
             loop.release()
+            self._nudge_others(loop.site.rig.name)
 
 
 def outcome(db: sqlite3.Connection, bead_id: str, rig: str, waiting: str = "") -> Outcome:

@@ -28,7 +28,7 @@ _SENTENCES = {
     "escalated": "its agent asks for a human: {why}",
     "deferred": "deferred: {why}",
     "handoff": "handed over to the next session",
-    "step": "{finding}: {why} → {action} ({because})",
+    "step": "{finding}: {why} → {action}",
     "stalled": "stalled: {why}",
     "nudge": "nudged: {state} {why}",
     "rescued": "work kept in the vault: {commit:.12}",
