@@ -183,12 +183,17 @@ def test_a_right_answer_comes_through(rigged: Rigged, hook: str) -> None:
 
 # One evil plugin per hook and way of failing
 
-EVIL = {
+
+def endless() -> Any:
+    return endless()
+
+
+EVIL: dict[str, Callable[[], Any]] = {
     "exception": raising(RuntimeError("boom")),
     "SystemExit": raising(SystemExit(3)),
     "KeyboardInterrupt": raising(KeyboardInterrupt()),
     "GeneratorExit": raising(GeneratorExit()),
-    "RecursionError": lambda: EVIL["RecursionError"](),
+    "RecursionError": endless,
     "a wrong type": lambda: 3.5,
     "a value of another type": lambda: types.Section(title="t", body="b"),
 }
@@ -429,12 +434,16 @@ def test_first_answers_are_taken_in_the_order_of_the_list(rigged: Rigged) -> Non
     asked: list[str] = []
 
     def says(name: str, answer: Any) -> ModuleType:
-        return implementing("vermas_allocate", lambda: asked.append(name) or answer)
+        def body() -> Any:
+            asked.append(name)
+            return answer
 
-    plugins = {"none": says("none", None), "one": says("one", types.Slot(name="one")), "two": says("two", types.Slot(name="two"))}
-    assert rigged.hooks("none", "two", "one", **plugins).allocate(BEAD, (), 0.0) == types.Slot(name="two")
+        return implementing("vermas_allocate", body)
+
+    none, one, two = says("none", None), says("one", types.Slot(name="one")), says("two", types.Slot(name="two"))
+    assert rigged.hooks("none", "two", "one", none=none, one=one, two=two).allocate(BEAD, (), 0.0) == types.Slot(name="two")
     assert asked == ["none", "two"]
-    assert rigged.hooks("none", none=plugins["none"]).allocate(BEAD, (), 0.0) is None
+    assert rigged.hooks(none=none).allocate(BEAD, (), 0.0) is None
 
 
 def test_handles_go_to_the_plugin_that_made_them_also_when_the_rig_has_another(rigged: Rigged) -> None:
