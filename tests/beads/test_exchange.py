@@ -16,6 +16,7 @@ from vermas.beads import exchange, jsonl
 from vermas.beads.incoming import Report
 from vermas.beads.merge import merge
 from vermas.store import Store, beads, events, polecats
+from vermas.store.timestamps import parse_us
 
 PLAIN = (
     '{"id":"g-1","title":"a \\u003cb\\u003e \\ud800","status":"open","priority":0,"issue_type":"task",'
@@ -130,7 +131,7 @@ def test_the_human_wins_for_text_and_the_claim_for_status(store: Store, path: Pa
     record = records(path)["g-1"]
     assert (record["title"], record["notes"], record["status"]) == ("theirs", "ours", "hooked")
     assert record["assignee"] == "g/polecats/slot0" and "closed_at" not in record
-    assert record["updated_at"] > "2030-01-01T00:00:00Z"
+    assert parse_us(record["updated_at"]) > parse_us("2030-01-01T00:00:00Z")
 
 
 def test_without_a_claim_the_later_change_of_status_wins(store: Store, path: Path) -> None:

@@ -45,13 +45,19 @@ def lines(store: Store, rig: str) -> list[str]:
 def sync(store: Store, rig: str, path: str) -> Report | None:
     """Take in what others changed in the rig's file, then write it if the database is ahead. None when nobody changed it.
 
-    Costs one `stat` and one query when there is nothing to do.
+    Costs one `stat` and one query when there is nothing to do. Raises VermasError when the file cannot be read or written: the database
+    keeps everything, and the next call tries again.
     """
     path = os.path.realpath(path)
-    row = _state(store.read, rig)
-    seen = fingerprint(path)
-    if not (beads.behind(store.read, rig) or seen != ("" if row is None else row["fingerprint"])):
-        return None
+    try:
+        if not beads.behind(store.read, rig) and not edited(store, rig, path):
+            return None
+        return _sync(store, rig, path)
+    except OSError as error:
+        raise VermasError(f"cannot bring {path} up to date: {error.strerror or error}") from error
+
+
+def _sync(store: Store, rig: str, path: str) -> Report | None:
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     with FileLock(os.path.join(os.path.dirname(path), ".vermas.lock"), "sync"):
         report = None
@@ -62,11 +68,17 @@ def sync(store: Store, rig: str, path: str) -> Report | None:
     raise VermasError(f"{path} changes faster than it can be written: what the database has is not in it yet")
 
 
+def edited(store: Store, rig: str, path: str) -> bool:
+    """Whether the rig's file is not as it was last read or written."""
+    row = _state(store.read, rig)
+    return fingerprint(os.path.realpath(path)) != ("" if row is None else row["fingerprint"])
+
+
 def fingerprint(path: str) -> str:
     """What changes whenever a file is changed or replaced; "" for no file."""
     try:
         info = os.stat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
     return f"{info.st_dev}:{info.st_ino}:{info.st_size}:{info.st_mtime_ns}:{info.st_ctime_ns}"
 

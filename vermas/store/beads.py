@@ -105,14 +105,23 @@ def ids(db: sqlite3.Connection, rig: str = "") -> list[str]:
     return [row[0] for row in rows]
 
 
-def listing(db: sqlite3.Connection, rig: str = "", statuses: Iterable[str] = ()) -> list[sqlite3.Row]:
-    """Beads of one rig or of all in the order in which they came, all but tombstones or those of the given statuses."""
-    wanted = json.dumps(list(statuses))
+def listing(db: sqlite3.Connection, rig: str = "", statuses: Iterable[str] = (), *, without: Iterable[str] = ()) -> list[sqlite3.Row]:
+    """Beads of one rig or of all in the order in which they came: all but tombstones and those `without`, or those of `statuses`."""
     return db.execute(
-        "SELECT * FROM beads WHERE (?1 = '' OR rig = ?1) AND status != 'tombstone'"
+        "SELECT * FROM beads WHERE (?1 = '' OR rig = ?1) AND status NOT IN (SELECT value FROM json_each(?3))"
         " AND (?2 = '[]' OR status IN (SELECT value FROM json_each(?2))) ORDER BY rig, position",
-        (rig, wanted),
+        (rig, json.dumps(list(statuses)), json.dumps(["tombstone", *without])),
     ).fetchall()
+
+
+def count(db: sqlite3.Connection, rig: str) -> int:
+    """How many beads a rig has, tombstones included."""
+    return int(db.execute("SELECT count(*) FROM beads WHERE rig = ?", (rig,)).fetchone()[0])
+
+
+def used(db: sqlite3.Connection, column: str) -> list[str]:
+    """The values that a column (`status`, `issue_type`) has anywhere in the town."""
+    return [row[0] for row in db.execute(f"SELECT DISTINCT {column} FROM beads ORDER BY 1")]
 
 
 def claim(db: sqlite3.Connection, bead_id: str, assignee: str) -> bool:
