@@ -49,13 +49,12 @@ class FreshCall:
         assert self._out.read(1) == _ABOUT_TO
 
     def answer(self) -> Any:
-        """Wait for what the hook returned; the process ends unless it was told to stay."""
+        """Wait for what the hook returned; the process ends unless it was told to stay. Raises RuntimeError when the hook raised."""
         self.about_to()
-        answer = pickle.load(self._out)
-        if isinstance(answer, BaseException):
-            self.kill()
-            raise answer
-        return answer
+        try:
+            return pickle.load(self._out)
+        except EOFError:
+            raise RuntimeError("the hook raised in the fresh process; its traceback is on stderr") from None
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Signal the process and everything in its group, and reap it. An ended one is success."""
@@ -86,11 +85,7 @@ def main() -> None:
     hook = getattr(hooks_of(call.plugin), f"vermas_{call.hook}")
     sys.stdout.buffer.write(_ABOUT_TO)
     sys.stdout.buffer.flush()
-    try:
-        answer = hook(**call.arguments)
-    except BaseException as error:  # carried to the caller, who raises it
-        answer = error
-    sys.stdout.buffer.write(pickle.dumps(answer))
+    sys.stdout.buffer.write(pickle.dumps(hook(**call.arguments)))
     sys.stdout.buffer.flush()
     while call.stay:
         signal.pause()

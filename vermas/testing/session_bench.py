@@ -157,11 +157,14 @@ class Bench:
 
     def supervisor(self, running: Running) -> processes.ShimRecord:
         """The record of the session's supervisor, once it is there."""
-        return self.wait(lambda: processes.read_record(record_file(running.polecat)), "the supervisor has written its record")
+        record: processes.ShimRecord = self.wait(
+            lambda: processes.read_record(record_file(running.polecat)), "the supervisor has written its record"
+        )
+        return record
 
     def ended(self, running: Running) -> processes.ExitRecord:
         """Wait for the end: the exit record is there, and the runtime agrees with it or says that the session is gone."""
-        record = self.wait(lambda: processes.read_exit(exit_file(running.polecat)), "the exit record is there")
+        record: processes.ExitRecord = self.wait(lambda: processes.read_exit(exit_file(running.polecat)), "the exit record is there")
         self.wait(lambda: not self.alive(running), "the runtime sees the end")
         seen = self.wait(lambda: (seen := self.observe(running)).state != "unknown" and seen, "the runtime knows the end")
         assert seen.state in ("exited", "gone")

@@ -15,6 +15,7 @@ from vermas.types import Receipt
 LISTENER = "stty raw -echo 2>/dev/null; : > ready; exec cat > got"
 
 LITERAL = {
+    "empty": "",
     "plain": "hello",
     "several-lines": "one\ntwo\n\nfour",
     "leading-hyphen": "-t --help -- -x",

@@ -7,11 +7,12 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vermas.testing.session_contract import SessionContract
-from vermas.types import Rig
 from vermas_tmux import Options
 from vermas_tmux.client import ask
 from vermas_tmux.server import socket_of
+
+from vermas.testing.session_contract import SessionContract
+from vermas.types import Rig
 
 
 class TestTmux(SessionContract):

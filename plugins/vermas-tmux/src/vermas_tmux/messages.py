@@ -73,7 +73,10 @@ def _deliver(journal: int, rig: Rig, session: Session, text: str, key: str) -> R
     _note(journal, key, "sending")
     try:
         after = ask(
-            session.locator["socket"], *_paste(session, pane, options_of(rig).submit_delay_s), stdin=text.encode(), deadline_s=ACT_S
+            session.locator["socket"],
+            *_paste(session, pane, len(text), options_of(rig).submit_delay_s),
+            stdin=text.encode(),
+            deadline_s=ACT_S,
         )
     except NoServer:
         return Receipt(state="unknown", why="the tmux server ended meanwhile", channel=_CHANNEL)
@@ -85,13 +88,13 @@ def _deliver(journal: int, rig: Rig, session: Session, text: str, key: str) -> R
     return Receipt(state="delivered", channel=_CHANNEL)
 
 
-def _paste(session: Session, pane: Pane, delay_s: float) -> list[list[str]]:
+def _paste(session: Session, pane: Pane, size: int, delay_s: float) -> list[list[str]]:
     """Both buffers go to the program itself, also while a human scrolls (a key would go to the scroll mode); then a look whether it lives."""
     text, enter = f"vermas-{session.id}-text", f"vermas-{session.id}-enter"
     pause = [["run-shell", "-d", f"{delay_s:g}"]] if delay_s > 0 else []
+    paste = [["load-buffer", "-b", text, "-"], ["paste-buffer", "-d", "-p", "-r", "-b", text, "-t", pane.id]]
     return [
-        ["load-buffer", "-b", text, "-"],
-        ["paste-buffer", "-d", "-p", "-r", "-b", text, "-t", pane.id],
+        *(paste if size else []),
         *pause,
         ["set-buffer", "-b", enter, "\r"],
         ["paste-buffer", "-d", "-r", "-b", enter, "-t", pane.id],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import time
 from collections.abc import Sequence
@@ -108,7 +107,7 @@ def observe(rig: Rig, sessions: Sequence[Session]) -> dict[str, Observation]:
     for socket in {session.locator["socket"] for session in sessions}:
         mine = [session for session in sessions if session.locator["socket"] == socket]
         try:
-            panes = {pane.session_id: pane for pane in list_panes(socket) if pane.town_id == rig.town_id and not pane.dead}
+            panes = {pane.session_id: pane for pane in list_panes(socket) if pane.town_id == rig.town_id}
         except TmuxError as error:
             found.update({session.id: Observation(state="unknown", why=str(error)) for session in mine})
             continue
@@ -120,7 +119,7 @@ def observe(rig: Rig, sessions: Sequence[Session]) -> dict[str, Observation]:
 def _observation(rig: Rig, session: Session, pane: Pane | None, keep_bytes: int) -> Observation:
     home = home_of(rig, session)
     output = log.log_path(home, session.session_no)
-    if pane is not None:
+    if pane is not None and _alive(pane):
         log.trim(output, keep_bytes)
         return Observation(state="alive", output_bytes=log.size(output), attached=pane.attached)
     if supervisor_lives(home, session):
@@ -141,49 +140,42 @@ def supervisor_lives(home: Path, session: Session) -> bool:
 
 
 def stop(rig: Rig, session: Session, grace_s: float) -> None:
-    """End the session by its supervisor, then its pane, then whatever bears its tag. Raises when nothing could be proven."""
-    home, socket = home_of(rig, session), session.locator["socket"]
-    failure: TmuxError | None = None
-    pane = None
-    try:
-        pane = find_pane(socket, rig.town_id, session.id)
-    except TmuxError as error:
-        failure = error
+    """End the session by its supervisor, or by its pane before there is one on record, then whatever bears its tag.
+
+    tmux drops the pane by itself, once the end of the output is written. Raises when nothing could be proven.
+    """
+    home = home_of(rig, session)
     record = processes.read_record(home / f"shim-{session.session_no}.json")
     if record is not None:
         processes.terminate(record, grace_s)
-    elif failure is not None:
-        raise failure
-    if pane is not None:
-        _remove(socket, rig, pane, grace_s)
+    else:
+        pane = find_pane(session.locator["socket"], rig.town_id, session.id)
+        if pane is None:
+            return
+        _end_pane(session.locator["socket"], pane, grace_s)
     left = processes.read_exit(home / f"exit-{session.session_no}.json")
-    if (record or pane) and (left is None or left.survivors):
+    if left is None or left.survivors:
         processes.sweep(f"{rig.town_id}/{session.polecat_id}/{session.session_no}", 0.0)
 
 
-def _remove(socket: str, rig: Rig, pane: Pane, grace_s: float) -> None:
-    """Take the pane away. tmux drops it by itself, with the end of the output written, once its process is over."""
+def _end_pane(socket: str, pane: Pane, grace_s: float) -> None:
+    """End a supervisor that has not come far yet: hang up its terminal, kill it when it does not end."""
+    fd = _hold(pane)
+    kill_pane(socket, pane)  # only if it still is this session's: then the descriptor is its supervisor
+    if fd is None:
+        return
     try:
-        fd = os.pidfd_open(pane.pid)
-    except OSError:
-        fd = None
-    try:
-        for pause_s in (0.01, 0.02, 0.05) if fd is None else ():
-            time.sleep(pause_s)
-            if find_pane(socket, rig.town_id, pane.session_id) is None:
-                return
-        kill_pane(socket, pane)
-        if fd is not None and not select.select([fd], [], [], grace_s)[0]:
-            signal.pidfd_send_signal(fd, signal.SIGKILL)
+        if not processes.wait_ended([fd], grace_s):
+            processes.send(fd, signal.SIGKILL)
+            processes.wait_ended([fd], processes.KILL_DEADLINE_S)
     finally:
-        if fd is not None:
-            os.close(fd)
+        os.close(fd)
 
 
 def discover(rig: Rig) -> list[Session]:
     """The live sessions of this rig. Raises when tmux cannot be asked: an empty list would mean that there are none."""
     socket = socket_of(rig)
-    here = [pane for pane in list_panes(socket) if (pane.town_id, pane.rig) == (rig.town_id, rig.name) and not pane.dead]
+    here = [pane for pane in list_panes(socket) if (pane.town_id, pane.rig) == (rig.town_id, rig.name) and _alive(pane)]
     return [handle(socket, pane.slot, pane.session_id) for pane in here]
 
 
@@ -198,11 +190,19 @@ def is_over(rig: Rig, session: Session) -> bool:
 
 
 def _alive(pane: Pane) -> bool:
-    try:
-        fd = os.pidfd_open(pane.pid)
-    except OSError:
+    """Whether the supervisor runs: tmux keeps a pane for some milliseconds after its end, and for ever where a human said so."""
+    fd = None if pane.dead else _hold(pane)
+    if fd is None:
         return False
     try:
-        return not pane.dead and not select.select([fd], [], [], 0)[0]
+        return not processes.wait_ended([fd], 0.0)
     finally:
         os.close(fd)
+
+
+def _hold(pane: Pane) -> int | None:
+    """A pidfd of the supervisor in the pane (Linux); None when it is gone."""
+    try:
+        return os.pidfd_open(pane.pid)
+    except OSError:
+        return None
