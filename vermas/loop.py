@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import queue
 import re
 import selectors
 import socket
@@ -23,6 +24,7 @@ from vermas.git import HELD
 from vermas.lifecycle import landing, reconcile
 from vermas.lifecycle.advance import Wait
 from vermas.lifecycle.dispatch import Dispatched, dispatch
+from vermas.lifecycle.orphans import end_orphans
 from vermas.lifecycle.site import Site
 from vermas.lifecycle.spawn import SessionPaths
 from vermas.processes import FileLock, open_pidfd, read_record
@@ -31,6 +33,7 @@ from vermas.types import Event, Observation
 
 TICK_S = 5.0
 EXPORT_S = 1.0
+_OBSERVERS_S = 5.0
 _WORKERS = 8
 _NEVER = float("inf")
 _POLECAT = re.compile(r"p[0-9]+")
@@ -67,6 +70,34 @@ _LANDING = "landing"
 _DISPATCH = "dispatch"
 
 
+class Observers:
+    """Hands events to `vermas_event` from a thread of its own: whoever watches slowly delays nobody."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        if site.hooks.plugins.implementers("vermas_event"):
+            self._thread = threading.Thread(target=self._work, name=f"observers-{site.rig.name}", daemon=True)
+            self._thread.start()
+
+    def put(self, event: Event) -> None:
+        """Queue an event."""
+        if self._thread is not None:
+            self._queue.put(event)
+
+    def close(self) -> None:
+        """Let the observers finish, for a few seconds at most."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join(timeout=_OBSERVERS_S)
+
+    def _work(self) -> None:
+        while (event := self._queue.get()) is not None:
+            self._site.hooks.event(event)
+        self._site.store.close()
+
+
 class RigLoop:
     """The reconciler of one rig in the foreground. `lock` is the rig's, already held; `told` gets every new event of the rig.
 
@@ -94,6 +125,7 @@ class RigLoop:
         self._selector.register(self._socket, selectors.EVENT_READ, "poke")
         self._selector.register(self._wake_read, selectors.EVENT_READ, "wake")
         self._seq = events.last_seq(site.store.read)
+        self._observers = Observers(site)
         self._tick_at = 0.0
         self._export_at = 0.0
         self._held_back: float | None = None
@@ -118,6 +150,7 @@ class RigLoop:
         HELD.set((self._lock.fd,))
         pool = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix=f"vermas-{self.site.rig.name}")
         try:
+            end_orphans(self.site)
             self._everything()
             while not self._stop.is_set():
                 self._start_due(pool)
@@ -131,10 +164,12 @@ class RigLoop:
             self._collect()
             self._export(force=True)
             self._drain_events()
+            self._observers.close()
             self._close()
 
     def _everything(self) -> None:
         now = time.monotonic()
+        exchange.sync(self.site.store, self.site.rig.name, self.site.town.issues(self.site.rig.name))
         self._tick_at = now + TICK_S
         for row in polecats.living(self.site.store.read, self.site.rig.name):
             self._schedule.wake(row["id"])
@@ -274,7 +309,7 @@ class RigLoop:
             for row in rows:
                 event = events.view(row)
                 self._told(event)
-                self.site.hooks.event(event)
+                self._observers.put(event)
             self._seq = rows[-1]["seq"]
 
     def _export(self, *, force: bool = False) -> None:

@@ -11,7 +11,7 @@ from vermas.errors import VermasError
 from vermas.lifecycle import ending, observe, spawn, supervise
 from vermas.lifecycle.site import Site, sandbox_of
 from vermas.processes import lock_held
-from vermas.store import polecats
+from vermas.store import beads, polecats
 from vermas.types import Observation
 
 #: How long an agent that has called `done` or `handoff` may take to end by itself.
@@ -47,6 +47,8 @@ def advance(site: Site, polecat_id: str, seen: Observation | None) -> Wait | Non
 
 
 def _step(site: Site, row: sqlite3.Row, held_s: float, seen: Observation | None) -> Wait | None:
+    if row["want"] == "run" and not row["submitted"] and _bead_is_over(site, row):
+        return None
     session = polecats.session(site.store.read, row["id"], row["session_no"]) if row["session_no"] else None
     if session is not None and session["state"] == "starting":
         if held_s and row["failures"]:
@@ -56,6 +58,17 @@ def _step(site: Site, row: sqlite3.Row, held_s: float, seen: Observation | None)
     if session is not None and session["state"] == "running":
         return _running(site, row, session, seen)
     return _idle(site, row, session, held_s)
+
+
+def _bead_is_over(site: Site, row: sqlite3.Row) -> bool:
+    """Somebody closed the bead meanwhile: its polecat is not needed any more, its work is kept."""
+    bead = beads.get(site.store.read, row["bead_id"])
+    if bead is not None and bead["status"] not in ("closed", "tombstone"):
+        return False
+    with site.store.write() as db:
+        polecats.update(db, row["id"], want="gone", reason="its bead was closed", outcome="its bead was closed")
+        site.record(db, "asked", row, want="end", by="the bead's status")
+    return True
 
 
 def _running(site: Site, row: sqlite3.Row, session: sqlite3.Row, seen: Observation | None) -> Wait | None:
@@ -73,6 +86,8 @@ def _running(site: Site, row: sqlite3.Row, session: sqlite3.Row, seen: Observati
     if row["restart"]:
         return _stop(site, row, session, "restart")
     observe.note_progress(site, row)
+    if supervise.prompt(site, row, session):
+        return None
     return None if supervise.judge(site, row, session, fact) else Wait(why="working", ask_runtime=True)
 
 

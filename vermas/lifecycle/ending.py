@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import time
 
-from vermas.errors import VermasError
+from vermas.errors import Unsupported, VermasError
 from vermas.lifecycle import observe
 from vermas.lifecycle.environment import tag
 from vermas.lifecycle.site import Site, sandbox_of
@@ -18,6 +18,7 @@ from vermas.types import Observation, Sandbox
 
 GRACE_S = 5.0
 _KEPT_ARCHIVES = 200
+_TAIL_BYTES = 4000
 
 
 def stop_session(site: Site, row: sqlite3.Row, session: sqlite3.Row, *, why: str) -> None:
@@ -48,6 +49,7 @@ def end_session(site: Site, row: sqlite3.Row, session: sqlite3.Row, seen: Observ
                 site.call_human(db, row, key="survivors", severity="high", title=f"{row['bead_id']}: processes survive", body=body)
             return False
     usage = site.hooks.agent_usage(polecat, observe.evidence(site, row, polecat, session, seen))
+    tail = "" if session["finished"] else _tail(site, session)
     same_boot = session["boot_id"] == polecats.boot_id()
     with site.store.write() as db:
         polecats.update_session(
@@ -58,6 +60,7 @@ def end_session(site: Site, row: sqlite3.Row, session: sqlite3.Row, seen: Observ
             ended_at=time.time(),
             exit=str(seen.exit_code if seen.exit_code is not None else f"signal {seen.signal}" if seen.signal else seen.state),
             counted=session["counted"] if same_boot else 0,
+            tail=tail,
         )
         site.record(
             db,
@@ -66,6 +69,7 @@ def end_session(site: Site, row: sqlite3.Row, session: sqlite3.Row, seen: Observ
             code=seen.exit_code,
             signal=seen.signal,
             why=seen.why,
+            tail=tail,
             stopped_by=session["stopped_by"] or (record.stopped_by if record else ""),
             cpu_s=record.cpu_s if record else None,
             usage=None
@@ -73,6 +77,17 @@ def end_session(site: Site, row: sqlite3.Row, session: sqlite3.Row, seen: Observ
             else {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens, "cost_usd": usage.cost_usd},
         )
     return True
+
+
+def _tail(site: Site, session: sqlite3.Row) -> str:
+    """The end of what a session printed, when its runtime still has it."""
+    handle = observe.handle_of(session)
+    if handle is None:
+        return ""
+    try:
+        return site.hooks.session_read(handle, -_TAIL_BYTES, _TAIL_BYTES).data.decode("utf-8", "replace")
+    except (VermasError, Unsupported):
+        return ""
 
 
 def rescue(site: Site, row: sqlite3.Row, sandbox: Sandbox) -> None:

@@ -101,7 +101,7 @@ def evidence(site: Site, row: sqlite3.Row, polecat: Polecat, session: sqlite3.Ro
     if session["progress_mono"] is not None:
         marks.append(polecats.age_s(session["boot_id"], session["progress_mono"]))
     record = exit_of(polecat)
-    found = Evidence(
+    return Evidence(
         polecat_id=row["id"],
         session_no=row["session_no"],
         observation=seen,
@@ -114,5 +114,5 @@ def evidence(site: Site, row: sqlite3.Row, polecat: Polecat, session: sqlite3.Ro
         stopped_by=session["stopped_by"] or (record.stopped_by if record else ""),
         start_error=session["start_error"] or (record.error if record else ""),
         events=events,
+        output_tail=session["tail"],
     )
-    return found

@@ -148,4 +148,3 @@ def _start_failed(site: Site, row: sqlite3.Row, session: sqlite3.Row, error: Exc
     with site.store.write() as db:
         polecats.update_session(db, row["id"], session["session_no"], state="ended", start_error=why or type(error).__name__)
         site.record(db, "session-start-failed", row, why=why, plugin=getattr(error, "plugin", ""))
-

@@ -9,6 +9,7 @@ from dataclasses import replace
 from vermas.errors import Unsupported
 from vermas.lifecycle import observe
 from vermas.lifecycle.site import Site
+from vermas.lifecycle.spawn import SessionPaths
 from vermas.store import polecats
 from vermas.types import ACTIONS, Evidence, Finding, History, Observation, PastStep, Polecat, Step
 
@@ -105,6 +106,18 @@ def _unwatched(site: Site, row: sqlite3.Row, found: Evidence) -> bool:
         polecats.update(db, row["id"], want="stop", reason=why)
         site.record(db, "stalled", row, why=why, exit_code=found.observation.exit_code)
         site.call_human(db, row, key="stalled", severity="medium", title=f"{row['bead_id']}: stalled", body=why)
+    return True
+
+
+def prompt(site: Site, row: sqlite3.Row, session: sqlite3.Row) -> bool:
+    """Paste the first prompt into an agent that takes it so, once it is known to read; True when that was done now."""
+    if session["delivery"] != "paste" or session["prompted"] or session["acked_mono"] is None:
+        return False
+    with open(SessionPaths(site.polecat(row)).prompt, encoding="utf-8", errors="surrogateescape") as file:
+        text = file.read()
+    nudge(site, row, text, f"{row['id']}-{row['session_no']}-prompt")
+    with site.store.write() as db:
+        polecats.update_session(db, row["id"], row["session_no"], prompted=1)
     return True
 
 

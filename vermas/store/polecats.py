@@ -69,6 +69,7 @@ DDL = (
         ready TEXT NOT NULL DEFAULT 'process',
         ready_deadline_s REAL NOT NULL DEFAULT 0,
         delivery TEXT NOT NULL DEFAULT 'file',
+        prompted INTEGER NOT NULL DEFAULT 0,
         acked_mono REAL,
         progress_mono REAL,
         finished TEXT NOT NULL DEFAULT '',
@@ -77,6 +78,7 @@ DDL = (
         stopped_by TEXT NOT NULL DEFAULT '',
         start_error TEXT NOT NULL DEFAULT '',
         exit TEXT NOT NULL DEFAULT '',
+        tail TEXT NOT NULL DEFAULT '',
         ended_at REAL,
         PRIMARY KEY (polecat_id, session_no)
     ) STRICT
