@@ -19,7 +19,7 @@ from vermas.processes import FileLock
 from vermas.store import Store, events, polecats, submissions
 from vermas.town import Town
 
-_OURS = frozenset({"yard.git", "repo.git", "gates", "trash", "polecats", ".beads"})
+_OURS = frozenset({"yard.git", "repo.git", "gates", "trash", "polecats", "orphans", ".beads"})
 
 
 @dataclass(frozen=True, slots=True)

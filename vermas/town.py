@@ -130,6 +130,10 @@ class Town:
     def trash(self, rig: str) -> str:
         return os.path.join(self.root, rig, "trash")
 
+    def orphans(self, rig: str) -> str:
+        """Where `vermas doctor --fix` puts sandboxes that belong to no polecat."""
+        return os.path.join(self.root, rig, "orphans")
+
     def polecats(self, rig: str) -> str:
         return os.path.join(self.root, rig, "polecats")
 
