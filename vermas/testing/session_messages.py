@@ -65,7 +65,7 @@ class MessageCases:
         running = self._listener(bench)
         text = "a\x03b\x1b[31mc\x00d\re\x7ff\x9b31mg\n\th\x04\x1a"
         assert bench.send(running, text).state == "delivered"
-        assert received(bench, running, 17) == b"ab[31mcdef31mg\n\th\r"
+        assert received(bench, running, 18) == b"ab[31mcdef31mg\n\th\r"
 
     def test_a_paste_cannot_be_ended_from_inside(self, bench: Bench) -> None:
         """`ESC [ 201 ~` in the text, also when nested so that removing it once leaves another, does not reach the agent."""
