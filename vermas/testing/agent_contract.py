@@ -14,8 +14,10 @@ import json
 import os
 import re
 import stat
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import pluggy
@@ -66,9 +68,9 @@ class AgentContract:
     `past_session()` when it looks for the conversation that it shall resume.
     """
 
-    plugin: ClassVar[Any]
+    plugin: Any
     agent: ClassVar[str]
-    options: ClassVar[dict[str, Any]] = {}
+    options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     resumes: ClassVar[bool] = False
 
     def rig(self, town: Path) -> Rig:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -111,12 +112,12 @@ class TestProgram(ScriptContract):
         self.use(*command)
         with pytest.raises(ConfigError, match=message):
             self.launch()
-        (check,) = script.vermas_doctor(rig=self._rig) or ()
+        (check,) = script.vermas_doctor(rig=self._rig) or []
         assert check.status == "error"
         assert "config set" in check.hint
 
     def test_doctor_is_content(self) -> None:
-        (check,) = script.vermas_doctor(rig=self._rig) or ()
+        (check,) = script.vermas_doctor(rig=self._rig) or []
         assert check.status == "ok"
 
     def test_doctor_leaves_other_agents_alone(self) -> None:
@@ -146,3 +147,18 @@ class TestRealProcess(ScriptContract):
 def test_commands_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must begin with the name of a program"):
         Options(**options)
+
+
+def test_the_agent_of_the_readme_works(tmp_path: Path) -> None:
+    readme = Path(__file__).parents[1].joinpath("README.md").read_text()
+    agent = program(tmp_path / "agent.sh", readme.split("```sh\n")[1].split("```")[0])
+    program(tmp_path / "bin/vermas", f'#!/bin/sh\necho "$@" > {tmp_path}/called\n')
+    bead_file, checkout = tmp_path / "bead.json", tmp_path / "checkout"
+    bead_file.write_text(json.dumps({"title": "it's $(odd)"}))
+    identity = {f"GIT_{who}_{what}": "a@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    env = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "VERMAS_BEAD_FILE": str(bead_file), "VERMAS_BEAD": "web-1", **identity}
+    subprocess.run(["git", "init", "-q", str(checkout)], check=True, timeout=10)
+    subprocess.run([agent], cwd=checkout, env=env, check=True, timeout=10)
+    log = subprocess.run(["git", "log", "--format=%s"], cwd=checkout, capture_output=True, text=True, check=True, timeout=10).stdout
+    assert log == "web-1: it's $(odd)\n"
+    assert (tmp_path / "called").read_text() == "done\n"

@@ -34,7 +34,9 @@ def vermas_agent_classify(rig: Rig, polecat: Polecat, evidence: Evidence) -> Age
 
 @hookimpl
 def vermas_agent_usage(rig: Rig, polecat: Polecat, evidence: Evidence) -> Usage | None:
-    """The tokens of the conversation so far, by its transcript; a resumed session goes on with the same one."""
+    """The tokens of the conversation so far, by its transcript; a resumed session goes on with the same one.
+
+    A lower bound: what a killed session had not written yet is missing."""
     path = claude_home.transcript(polecat.resume_token) if polecat.agent == NAME and polecat.resume_token else ""
     if not path:
         return None
