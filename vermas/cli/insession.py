@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 _SIGNAL_BYTES = 65536
-_KEPT_KEYS = ("session_id", "source", "reason", "message", "notification_type", "trigger", "hook_event_name", "transcript_path")
+_KEPT_KEYS = ("session_id", "source", "reason", "message", "notification_type", "trigger", "error", "hook_event_name", "transcript_path")
 _USAGE = {
     "signal": "usage: vermas signal EVENT [--stdin]",
     "assignment": "usage: vermas assignment",
