@@ -55,7 +55,7 @@ def start_session(site: Site, row: sqlite3.Row, session: sqlite3.Row) -> None:
         raise VermasError(f"{row['id']} has no sandbox to start a session in")
     files = SessionPaths(polecat)
     fresh = not (os.path.exists(files.exit) or os.path.exists(files.record))
-    if fresh:
+    if fresh and polecat.session_no > 1:
         sweep(f"{site.rig.town_id}/{row['id']}/", 0.5)
     try:
         launch = _prepare(site, row, session, polecat, sandbox, files, write=fresh)
@@ -105,14 +105,15 @@ def _prepare(
     if write:
         sections = site.hooks.prime(polecat)
         text = prompt.render(site.rig, polecat, sandbox, brief=row["brief"], merge_sha=row["merge_sha"], sections=sections)
-        atomic_write(files.prompt, text.encode("utf-8", "surrogateescape"))
-        atomic_write(files.bead, json.dumps(to_json(polecat.bead), ensure_ascii=False).encode("utf-8", "surrogateescape"))
-        atomic_write(files.token, session["token"].encode())
+        bead = json.dumps(to_json(polecat.bead), ensure_ascii=False)
+        # not durable: a session does not survive the loss of power that these files would not survive
+        for path, content in ((files.prompt, text), (files.bead, bead), (files.token, session["token"])):
+            atomic_write(path, content.encode("utf-8", "surrogateescape"), durable=False)
     launch = site.hooks.agent_launch("polecat", polecat, files.prompt, polecat.session_no > 1)
     if launch is None:
         raise PluginError(f"no plugin of rig {site.rig.name} knows the agent {polecat.agent!r}: name one in `plugins`, or set `agent`")
     for file in launch.files:
-        atomic_write(file.path, file.content.encode("utf-8", "surrogateescape"), file.mode)
+        atomic_write(file.path, file.content.encode("utf-8", "surrogateescape"), file.mode, durable=False)
     spec = {
         "id": f"{polecat.id}-{polecat.session_no}",
         "lock": site.town.session_lock(polecat.id),

@@ -22,6 +22,7 @@ class Store:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         self._local = threading.local()
+        self.turn = threading.RLock()
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], town_id: str) -> Store:
@@ -95,10 +96,21 @@ class Transaction:
         self._db = store.read
 
     def __enter__(self) -> sqlite3.Connection:
-        self._run("BEGIN IMMEDIATE")
+        self._store.turn.acquire()  # threads of one process queue here: SQLite would have them sleep and try again
+        try:
+            self._run("BEGIN IMMEDIATE")
+        except BaseException:
+            self._store.turn.release()
+            raise
         return self._db
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            self._end(kind, error)
+        finally:
+            self._store.turn.release()
+
+    def _end(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
         if kind is None:
             self._run("COMMIT")
             return
