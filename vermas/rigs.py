@@ -42,6 +42,10 @@ def add(town: Town, name: str, origin: str, **given: Any) -> Added:
         held = git.HELD.set((*git.HELD.get(), lock.fd))
         try:
             return _add(town, name, origin, given)
+        except BaseException:
+            if not os.path.lexists(town.rig_dir(name)):
+                os.unlink(lock.path)
+            raise
         finally:
             git.HELD.reset(held)
 
@@ -78,7 +82,7 @@ def _add(town: Town, name: str, origin: str, given: dict[str, Any]) -> Added:
 def remove(town: Town, name: str) -> str:
     """Take a rig out of the configuration and put its directory, with all work in it, into the archive; answers where it is then."""
     rig = load(town).rig(name)
-    with FileLock(town.rig_lock(name), "rig remove", blocking=False):
+    with FileLock(town.rig_lock(name), "rig remove", blocking=False) as lock:
         _check_idle(town, rig)
         with editing(town) as draft:
             config = load(town)
@@ -88,6 +92,7 @@ def remove(town: Town, name: str) -> str:
             kept = _archive(town, name)
             draft["rigs"].pop(name, None)
             save(town, draft)
+        os.unlink(lock.path)
     store = Store(town.db)
     with store.write() as db:
         events.append(db, rig=name, kind="rig-removed", archived=kept)

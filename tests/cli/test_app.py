@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -118,6 +119,19 @@ def test_the_machines_state_is_no_bug(capsys: pytest.CaptureFixture[str]) -> Non
     assert guarded(full) == 1
     assert capsys.readouterr().err == "vermas: /x/y: No space left on device\n"
     assert guarded(interrupted) == 130
+
+
+def test_a_damaged_database_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    def damaged() -> int:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    def misused() -> int:
+        raise sqlite3.IntegrityError("UNIQUE constraint failed")
+
+    assert guarded(damaged) == 7
+    assert "malformed; `vermas doctor`" in capsys.readouterr().err
+    with pytest.raises(sqlite3.IntegrityError):
+        guarded(misused)
 
 
 def test_a_bug_is_a_traceback() -> None:

@@ -52,7 +52,16 @@ def guarded(act: Callable[[], int | None]) -> int:
         if not environmental(error):
             raise
         return failed(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+    except _database_errors() as error:
+        if type(error).__name__ not in ("DatabaseError", "OperationalError"):
+            raise
+        return failed(f"the town's database: {error}; `vermas doctor` says more", 7)
     return code
+
+
+def _database_errors() -> tuple[type[Exception], ...]:
+    """SQLite's exceptions, when it was used at all: a damaged or full database is no bug."""
+    return (sys.modules["sqlite3"].DatabaseError,) if "sqlite3" in sys.modules else ()
 
 
 def failed(message: str, code: int) -> int:

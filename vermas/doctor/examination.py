@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from vermas.config import Config, load
 from vermas.doctor import machine, rig, state
 from vermas.doctor.diagnosis import Diagnosis, error, fine
-from vermas.errors import StoreError, VermasError
+from vermas.errors import VermasError
 from vermas.store import Store
 from vermas.town import Town, recorded_root
 
@@ -19,18 +19,20 @@ def examine(town: Town | None) -> Iterator[Diagnosis]:
         return
     yield from machine.disk(town)
     yield from state.permissions(town)
-    yield state.database(town)
+    stored = state.database(town)
+    yield stored
     try:
         config = load(town)
     except VermasError as wrong:
         yield error("configuration", str(wrong), "mend the file; until then no rig can be checked")
         return
     yield fine("configuration", f"{len(config.rigs)} rig(s)")
+    if stored.check.status == "error":
+        yield error("rigs", "not checked without a whole database", "mend the database first")
+        return
     store = Store(town.db)
     try:
         yield from _with_store(town, config, store)
-    except StoreError as wrong:
-        yield error("rigs", f"not checked: {wrong}", "mend the database first")
     finally:
         store.close()
 
