@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from heapq import merge
+from itertools import chain
+from operator import itemgetter
 
 from vermas.beads import jsonl
 from vermas.beads.incoming import Report, merge_document
@@ -32,14 +36,14 @@ def import_file(store: Store, rig: str, path: str) -> Report:
 
 def export_file(store: Store, rig: str, path: str) -> int:
     """Write a rig's issues to a file, whatever is there; answers how many lines. Not the rig's own file: that is for `sync`."""
-    lines = _lines(store.read, rig)
-    _write(os.path.realpath(path), _bytes(lines))
-    return len(lines)
+    rows = list(_lines(store.read, rig))
+    _write(os.path.realpath(path), b"".join(line for _, line in rows))
+    return len(rows)
 
 
-def lines(store: Store, rig: str) -> list[str]:
+def lines(store: Store, rig: str) -> Iterator[bytes]:
     """The lines of a rig's `issues.jsonl` as the database has them."""
-    return _lines(store.read, rig)
+    return (line for _, line in _lines(store.read, rig))
 
 
 def sync(store: Store, rig: str, path: str) -> Report | None:
@@ -92,7 +96,7 @@ def _take(store: Store, rig: str, path: str) -> Report | None:
     data = jsonl.read(path) if seen else b""
     found = digest(data) if seen else ""
     if row is not None and found and found == row["pending_digest"]:
-        _adopt(store, rig, jsonl.parse(data), seen)
+        _adopt(store, rig, data, seen)
         return None
     if row is not None and found == row["digest"]:
         with store.write() as db:
@@ -117,10 +121,10 @@ def _give(store: Store, rig: str, path: str) -> bool:
     db.execute("BEGIN")
     try:
         written_seq = int(db.execute("SELECT changed_seq FROM bead_files WHERE rig = ?", (rig,)).fetchone()[0])
-        ahead = {row["id"]: row["record"] for row in _changed_since(db, rig, state["exported_seq"])}
-        data = _bytes(_lines(db, rig))
+        rows = list(_lines(db, rig))
     finally:
         db.execute("COMMIT")
+    data = b"".join(line for _, line in rows)
     written = digest(data)
     with store.write() as db:
         db.execute("UPDATE bead_files SET pending_seq = ?, pending_digest = ? WHERE rig = ?", (written_seq, written, rig))
@@ -128,33 +132,33 @@ def _give(store: Store, rig: str, path: str) -> bool:
         return False
     _write(path, data)
     with store.write() as db:
-        _mark(db, rig, written_seq, written, fingerprint(path), ahead)
+        _mark(db, rig, written_seq, written, fingerprint(path), rows)
     return True
 
 
-def _adopt(store: Store, rig: str, document: Document, seen: str) -> None:
+def _adopt(store: Store, rig: str, data: bytes, seen: str) -> None:
     """The file is what a `_give` wrote before it was cut off: finish its bookkeeping."""
+    document = jsonl.parse(data)
+    rows = [(line.id, data[line.start : line.end]) for line in document.lines]
     with store.write() as db:
         row = _state(db, rig)
-        if row is None:
-            return
-        ahead = {each["id"] for each in _changed_since(db, rig, row["pending_seq"])}
-        texts = {line.id: document.text(line) for line in document.lines if line.id in ahead}
-        _mark(db, rig, row["pending_seq"], row["pending_digest"], seen, texts)
+        if row is not None:
+            _mark(db, rig, row["pending_seq"], row["pending_digest"], seen, rows)
 
 
-def _mark(db: sqlite3.Connection, rig: str, seq: int, written: str, seen: str, texts: dict[str, str]) -> None:
-    """The file has everything up to `seq`; beads changed after that differ from what it has of them, `texts`."""
+def _mark(db: sqlite3.Connection, rig: str, seq: int, written: str, seen: str, rows: list[tuple[str, bytes]]) -> None:
+    """The file has everything up to `seq`, as `rows`; what changed after that keeps what the file has as its base."""
     db.execute(
         "UPDATE bead_files SET exported_seq = ?, digest = ?, fingerprint = ?, pending_digest = '' WHERE rig = ?", (seq, written, seen, rig)
     )
-    for row in _changed_since(db, rig, seq):
-        if row["id"] in texts:
-            db.execute("UPDATE beads SET base = ? WHERE id = ?", (texts[row["id"]], row["id"]))
+    later = _changed_since(db, rig, seq)
+    if later:
+        bases = [(line.decode(), bead_id) for bead_id, line in rows if bead_id in later]
+        db.executemany("UPDATE beads SET base = ? WHERE id = ?", bases)
 
 
-def _changed_since(db: sqlite3.Connection, rig: str, seq: int) -> list[sqlite3.Row]:
-    return db.execute("SELECT id, record FROM beads WHERE rig = ? AND changed_seq > ?", (rig, seq)).fetchall()
+def _changed_since(db: sqlite3.Connection, rig: str, seq: int) -> set[str]:
+    return {row[0] for row in db.execute("SELECT id FROM beads WHERE rig = ? AND changed_seq > ?", (rig, seq))}
 
 
 def _state(db: sqlite3.Connection, rig: str) -> sqlite3.Row | None:
@@ -162,20 +166,16 @@ def _state(db: sqlite3.Connection, rig: str) -> sqlite3.Row | None:
     return row
 
 
-def _lines(db: sqlite3.Connection, rig: str) -> list[str]:
-    """Sorted by id, as beads writes them, unless the rig's file never was; then in its order, with what is new at the end."""
+def _lines(db: sqlite3.Connection, rig: str) -> Iterator[tuple[str, bytes]]:
+    """(id or "", line): sorted by id, as beads writes them, unless the rig's file never was; then in its order, new ones at the end."""
     state = _state(db, rig)
-    by_id = state is None or state["by_id"]
-    found = db.execute("SELECT record AS line, position FROM beads WHERE rig = ? ORDER BY id", (rig,)).fetchall()
-    foreign = db.execute("SELECT line, position FROM bead_lines WHERE rig = ? ORDER BY position", (rig,)).fetchall()
-    rows = [*found, *foreign]
-    if not by_id:
-        rows.sort(key=lambda row: int(row["position"]))
-    return [row["line"] for row in rows]
-
-
-def _bytes(lines: list[str]) -> bytes:
-    return "".join(f"{line}\n" for line in lines).encode("utf-8")
+    issues = "SELECT position, id, record FROM beads WHERE rig = ? ORDER BY "
+    foreign = db.execute("SELECT position, '', line FROM bead_lines WHERE rig = ? ORDER BY position", (rig,))
+    if state is None or state["by_id"]:
+        rows: Iterable[sqlite3.Row] = chain(db.execute(issues + "id", (rig,)), foreign)
+    else:
+        rows = merge(db.execute(issues + "position", (rig,)), foreign, key=itemgetter(0))
+    return ((row[1], f"{row[2]}\n".encode()) for row in rows)
 
 
 def _write(path: str, data: bytes) -> None:

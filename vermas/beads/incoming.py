@@ -56,7 +56,7 @@ def merge_document(db: sqlite3.Connection, rig: str, document: Document, *, own:
                 db.execute(_KEEP_LINE, (rig, foreign[-1], first + offset, text))
         elif row is None:
             inserted.append(line.id)
-            beads.put(db, rig, loads(text), seq=0 if own else seq, position=first + offset, text=text)
+            beads.put(db, rig, loads(text), seq=0 if own else seq, position=first + offset, text=text, new=True)
         elif row["record"] != text:
             if _merge_one(db, row, text, seq=seq, exported=exported, own=own, kept=kept):
                 changed.append(line.id)

@@ -144,7 +144,9 @@ def _candidates(
     labels: list[str],
     any_labels: list[str],
 ) -> Iterator[str]:
-    where = ["b.status IN (SELECT value FROM json_each(:statuses))", "b.pinned = 0", "b.ephemeral = 0", "b.defer_us <= :now"]
+    # Equality on rig and status lets the index `beads_work` give those of one status by age, unsorted and only as far as they are wanted.
+    where = ["b.pinned = 0", "b.ephemeral = 0", "b.defer_us <= :now"]
+    where.append("b.status = :status" if len(statuses) == 1 else "b.status IN (SELECT value FROM json_each(:statuses))")
     if rig:
         where.append("b.rig = :rig")
     if assignee is not None:
@@ -154,12 +156,8 @@ def _candidates(
     where += [f"EXISTS (SELECT 1 FROM json_each(b.record, '$.labels') WHERE value = :label{n})" for n in range(len(labels))]
     if any_labels:
         where.append("EXISTS (SELECT 1 FROM json_each(b.record, '$.labels') WHERE value IN (SELECT value FROM json_each(:any_labels)))")
-    order = {
-        "hybrid": "b.created_us < :recent, CASE WHEN b.created_us >= :recent THEN b.priority ELSE 0 END, b.created_us, b.id",
-        "priority": "b.priority, b.created_us, b.id",
-        "oldest": "b.created_us, b.id",
-    }[sort]
     values = {
+        "status": statuses[0] if statuses else "",
         "statuses": json.dumps(statuses),
         "types": json.dumps(types),
         "any_labels": json.dumps(any_labels),
@@ -168,5 +166,14 @@ def _candidates(
         "now": now,
         "recent": now - _RECENT_US,
     } | {f"label{n}": label for n, label in enumerate(labels)}
-    for row in db.execute(f"SELECT b.id FROM beads b WHERE {' AND '.join(where)} ORDER BY {order}", values):
-        yield row[0]
+    for condition, order in _ORDERS[sort]:
+        for row in db.execute(f"SELECT b.id FROM beads b WHERE {' AND '.join([*where, condition])} ORDER BY {order}", values):
+            yield row[0]
+
+
+#: What is asked for one after the other: (which of them, in which order).
+_ORDERS = {
+    "hybrid": (("b.created_us >= :recent", "b.priority, b.created_us, b.id"), ("b.created_us < :recent", "b.created_us, b.id")),
+    "priority": (("true", "b.priority, b.created_us, b.id"),),
+    "oldest": (("true", "b.created_us, b.id"),),
+}

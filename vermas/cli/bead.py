@@ -171,7 +171,7 @@ def export(path: str | None, rig: str | None, as_json: bool) -> None:
         return
     opened.take_in(name)
     if path == "-":
-        sys.stdout.writelines(f"{line}\n" for line in exchange.lines(opened.store, name))
+        sys.stdout.buffer.writelines(exchange.lines(opened.store, name))
         return
     if os.path.isdir(path):
         raise VermasError(f"cannot write {path}: it is a directory")

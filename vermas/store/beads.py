@@ -161,7 +161,7 @@ def insert(db: sqlite3.Connection, rig: str, record: Mapping[str, Any]) -> None:
     bead_id = str(record["id"])
     if get(db, bead_id) is not None:
         raise Conflict(f"there is already a bead {bead_id}")
-    put(db, rig, record, seq=touch(db, rig), position=positions(db, rig, 1))
+    put(db, rig, record, seq=touch(db, rig), position=positions(db, rig, 1), new=True)
 
 
 def put(
@@ -173,12 +173,14 @@ def put(
     position: int,
     text: str = "",
     base: str | None = None,
+    new: bool = False,
 ) -> None:
-    """Write a bead as `record` says, new or not. `text` is the line it came from, `seq` 0 says that the rig's file has it just so."""
+    """Write a bead as `record` says. `text` is the line it came from, `seq` 0 says that the rig's file has it just so, `new` that the
+    bead did not exist."""
     values = columns(record)
     values |= {"rig": rig, "position": position, "changed_seq": seq, "record": text or dumps(record), "base": base}
     db.execute(_PUT, values)
-    _put_dependencies(db, values["id"], record)
+    _put_dependencies(db, values["id"], record, new=new)
 
 
 _COLUMNS = (
@@ -247,11 +249,12 @@ _CHANGE = """
 """
 
 
-def _put_dependencies(db: sqlite3.Connection, bead_id: str, record: Mapping[str, Any]) -> None:
-    db.execute("DELETE FROM dependencies WHERE bead_id = ?", (bead_id,))
-    db.executemany(
-        "INSERT INTO dependencies (bead_id, position, depends_on, type, metadata) VALUES (?, ?, ?, ?, ?)", dependency_rows(record)
-    )
+def _put_dependencies(db: sqlite3.Connection, bead_id: str, record: Mapping[str, Any], *, new: bool = False) -> None:
+    if not new:
+        db.execute("DELETE FROM dependencies WHERE bead_id = ?", (bead_id,))
+    rows = dependency_rows(record)
+    if rows:
+        db.executemany("INSERT INTO dependencies (bead_id, position, depends_on, type, metadata) VALUES (?, ?, ?, ?, ?)", rows)
 
 
 def _stamp(row: sqlite3.Row) -> int:
