@@ -33,7 +33,7 @@ def main(path: str) -> int:
             return 1
         before = termios.tcgetattr(0)
         try:
-            tty.setraw(0)
+            tty.setraw(0, termios.TCSADRAIN)  # keys pressed too early are not lost
             ending = relay(connection)
         finally:
             termios.tcsetattr(0, termios.TCSADRAIN, before)

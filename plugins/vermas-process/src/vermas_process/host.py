@@ -311,10 +311,11 @@ class Host:
         self.recent = seen[-24:]
         place = seen.rfind(b"2004")
         while place >= 0:
-            head, tail = seen[max(0, place - 20) : place], seen[place + 4 : place + 24]
-            parameters = head.rpartition(b"\x1b[?")
-            letter = tail.lstrip(b"0123456789;")[:1]
-            if parameters[1] and not parameters[2].strip(b"0123456789;") and letter in (b"h", b"l"):
+            introduced, before = seen[max(0, place - 20) : place].rpartition(b"\x1b[?")[1:]
+            after = seen[place + 4 : place + 24]
+            letter = after.lstrip(b"0123456789;")[:1] if after.startswith(b";") else after[:1]
+            whole = introduced and not before.strip(b"0123456789;") and before[-1:] in (b"", b";")
+            if whole and letter in (b"h", b"l"):
                 self.bracketed = letter == b"h"
                 return
             place = seen.rfind(b"2004", 0, place)

@@ -150,7 +150,7 @@ def is_over(rig: Rig, session: Session) -> bool:
 
 
 def discover(rig: Rig) -> list[Session]:
-    """The live sessions of a rig, from the records in the homes and in the run directory. Raises OSError when it cannot look."""
+    """The live sessions of a rig, from the records in the homes and in the run directory. Raises OSError when one cannot be read."""
     places = [*Path(rig.path, "polecats").glob("*/.*/host-*.json"), *run_folder(rig).glob("*.json")]
     found = {}
     for path in places:
