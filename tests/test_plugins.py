@@ -156,6 +156,14 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(quiet_path: Site)
     assert quiet_path.catalog().offers("one")
 
 
+def test_without_a_home_nothing_is_remembered(quiet_path: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    quiet_path.install("acme-one", {"one": "acme_one"})
+    age(quiet_path.path)
+    assert plugins.catalog().offers("one")
+
+
 def test_a_distribution_further_back_on_the_path_is_shadowed(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = Site(tmp_path / "old")
     old.install("acme-one", {"one": "acme_one", "gone": "acme_gone"}, version="0.9")

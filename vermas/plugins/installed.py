@@ -82,7 +82,9 @@ def catalog(cache: Path | None = None) -> Catalog:
 def cache_path() -> Path:
     """The default memory, one per interpreter and `sys.path`."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(base) if base.startswith("/") else Path.home() / ".cache"
+    # Without HOME and without a name in the user database: a path that can be neither read nor made.
+    home = os.path.expanduser("~")
+    root = Path(base) if base.startswith("/") else Path(home if home.startswith("/") else os.devnull, ".cache")
     identity = zlib.crc32("\0".join([sys.prefix, sys.version, *sys.path]).encode("utf-8", "surrogateescape"))
     return root / "vermas" / f"plugins-{identity:08x}.json"
 

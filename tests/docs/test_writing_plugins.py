@@ -1,0 +1,154 @@
+"""Everything in docs/writing-plugins.md, as a reader would do it: in a fresh environment with the wheels of all distributions, without a registry."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+
+import pytest
+
+from vermas.calls import DEADLINES_S
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/writing-plugins.md"
+BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A file to write, or a command and what it prints; `…` stands for anything, on a line of its own for any lines."""
+
+    file: str = ""
+    content: str = ""
+    command: str = ""
+    shown: tuple[str, ...] = ()
+
+
+def steps() -> list[Step]:
+    found = []
+    for language, rest, body in BLOCK.findall(PAGE.read_text()):
+        if rest.strip():
+            found.append(Step(file=rest.strip(), content=body))
+        elif language == "console":
+            for part in body.removeprefix("$ ").split("\n$ "):
+                command, *shown = part.rstrip("\n").split("\n")
+                found.append(Step(command=command, shown=tuple(shown)))
+    return found
+
+
+def matches(shown: tuple[str, ...], printed: str) -> bool:
+    """Whether the lines shown are what was printed. Widths of columns do not count."""
+    pattern = "".join(r"(?:.*\n)*?" if line == "…" else re.escape(" ".join(line.split())).replace("…", ".*") + r"\n" for line in shown)
+    return re.fullmatch(pattern, "".join(" ".join(line.split()) + "\n" for line in printed.splitlines())) is not None
+
+
+class Environment:
+    """A virtual environment with the wheels of this checkout, third-party packages lent by the running one, and nothing else of vermas."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path / "env"
+        venv.create(self.path, with_pip=False)
+        self.site = next(self.path.glob("lib/python*/site-packages"))
+        for distribution in distributions():
+            if not distribution.name.startswith("vermas"):
+                self._lend(distribution)
+        self._script("python -m pytest", "pytest")
+        wheels = path / "wheels"
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda source: build(source, path, wheels), [ROOT, *sorted(ROOT.glob("plugins/*/"))]))
+        subprocess.run(
+            [self.path / "bin/python", "-m", "pip", "install", "-q", "--no-deps", "--no-index", *wheels.glob("*.whl")], check=True
+        )
+
+    def _lend(self, distribution: Distribution) -> None:
+        for file in distribution.files or ():
+            top = file.parts[0]
+            target = self.site / top
+            if top not in ("..", "__pycache__") and not target.exists():
+                target.symlink_to(Path(str(distribution.locate_file(top))))
+
+    def _script(self, command: str, name: str) -> None:
+        script = self.path / "bin" / name
+        script.write_text(f'#!/bin/sh\nexec "{self.path}/bin/{command.split()[0]}" {" ".join(command.split()[1:])} "$@"\n')
+        script.chmod(0o755)
+
+
+def build(source: Path, path: Path, wheels: Path) -> None:
+    """Build the wheel of a copy: setuptools leaves things behind."""
+    copy = path / "sources" / source.name
+    left = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "__pycache__")
+    apart = {"plugins", "tests", "docs", "benchmarks"} if source == ROOT else set()
+    shutil.copytree(source, copy, ignore=lambda folder, names: {*left(folder, names), *(apart if Path(folder) == source else ())})
+    wheels.mkdir(exist_ok=True)
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", BUILD, wheels], cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Environment:
+    return Environment(tmp_path)
+
+
+@pytest.fixture
+def variables(tmp_path: Path, environment: Environment) -> Iterator[dict[str, str]]:
+    """What the commands run with: a home with a name for git, no registry, short private directories."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text("[user]\n\tname = Reader\n\temail = reader@example.org\n")
+    short = tempfile.mkdtemp(prefix="vt-", dir="/tmp")
+    yield {
+        "PATH": f"{environment.path}/bin:{os.environ['PATH']}",
+        "HOME": str(home),
+        "XDG_RUNTIME_DIR": short,
+        "XDG_CACHE_HOME": f"{short}/cache",
+        "PIP_NO_INDEX": "1",
+        "PIP_NO_BUILD_ISOLATION": "false",  # pip reads this as "no isolation"
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PYTEST_ADDOPTS": "-n 2",
+        "LANG": "C.UTF-8",
+        "PYTHONWARNINGS": "ignore",
+    }
+    shutil.rmtree(short)
+
+
+@pytest.mark.timeout(400)
+def test_the_page_can_be_followed(tmp_path: Path, variables: dict[str, str]) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    here = work
+    for step in steps():
+        if step.file:
+            place = work / step.file
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(step.content)
+            continue
+        script = f"{step.command}\ncode=$?; pwd > {tmp_path}/here; exit $code"
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=here, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        here = Path((tmp_path / "here").read_text().rstrip("\n"))
+        fails = bool(step.shown) and step.shown[0].startswith("vermas: ")
+        assert (done.returncode != 0) is fails, f"$ {step.command}\n{done.stdout}"
+        assert matches(step.shown, done.stdout), f"$ {step.command}\n{done.stdout}\nthe page says:\n" + "\n".join(step.shown)
+
+
+def test_the_deadlines_are_those_of_the_core() -> None:
+    table = PAGE.read_text().partition("| hooks | deadline |")[2]
+    rows = re.findall(r"^\| ([a-z].+?) \| (\d+) s \|$", table, re.MULTILINE)
+    shown = {
+        f"vermas_{hook}": float(deadline)
+        for hooks, deadline in rows
+        for hook in re.findall(r"\b[a-z]+(?:_[a-z]+)*\b(?=,| \(| \||$)", hooks)
+    }
+    assert shown == DEADLINES_S
