@@ -21,8 +21,6 @@ from vermas.types import Launch, Observation, Output, Polecat, Receipt, Rig, San
 
 T = TypeVar("T")
 
-DEADLINE_S = 20.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
@@ -43,7 +41,14 @@ class Bench:
     """Starts sessions and asks about them; `rig` is the rig of most of them."""
 
     def __init__(
-        self, plugin: str, options: Mapping[str, Any], tmp_path: Path, rigs: RigFactory, polecats: PolecatFactory, launches: LaunchFactory
+        self,
+        plugin: str,
+        options: Mapping[str, Any],
+        tmp_path: Path,
+        rigs: RigFactory,
+        polecats: PolecatFactory,
+        launches: LaunchFactory,
+        deadline_s: float = 20.0,
     ) -> None:
         self.plugin = plugin
         self.options = dict(options)
@@ -52,6 +57,7 @@ class Bench:
         self._rigs = rigs
         self._polecats = polecats
         self._launches = launches
+        self.deadline_s = deadline_s
         self.rig = self.make_rig()
 
     def make_rig(self, **overrides: Any) -> Rig:
@@ -163,8 +169,9 @@ class Bench:
         return record
 
     def ended(self, running: Running) -> processes.ExitRecord:
-        """Wait for the end: the exit record is there, and the runtime agrees with it or says that the session is gone."""
+        """Wait for the end: the exit record is there, the supervisor has gone, and the runtime agrees with it or says that the session is gone."""
         record: processes.ExitRecord = self.wait(lambda: processes.read_exit(exit_file(running.polecat)), "the exit record is there")
+        self.wait(lambda: not processes.lock_held(lock_file(running.rig, running.polecat)), "the supervisor has gone")
         self.wait(lambda: not self.alive(running), "the runtime sees the end")
         seen = self.wait(lambda: (seen := self.observe(running)).state != "unknown" and seen, "the runtime knows the end")
         assert seen.state in ("exited", "gone")
@@ -178,12 +185,12 @@ class Bench:
         assert not processes.lock_held(lock_file(running.rig, running.polecat))
         assert self.processes_of(running) == []
 
-    def wait(self, predicate: Callable[[], T], what: str, deadline_s: float = DEADLINE_S, pause_s: float = 0.005) -> Any:
+    def wait(self, predicate: Callable[[], T], what: str, pause_s: float = 0.005) -> Any:
         """The first true value of `predicate`; fails, naming `what` did not happen."""
-        end = time.monotonic() + deadline_s
+        end = time.monotonic() + self.deadline_s
         while not (value := predicate()):
             if time.monotonic() > end:
-                pytest.fail(f"not so within {deadline_s:g} s: {what}")
+                pytest.fail(f"not so within {self.deadline_s:g} s: {what}")
             time.sleep(pause_s)
         return value
 

@@ -47,9 +47,11 @@ class SessionContract(StartCases, EndCases, OutputCases, MessageCases, FindCases
     capped_bytes: int = 0
     #: There is something besides the session itself (a server, a host) that may not answer: override `back_end_down`.
     has_back_end: bool = True
+    #: How long anything may take before it counts as not happening; a busy machine is slow.
+    deadline_s: float = 20.0
 
     @pytest.fixture
     def bench(self, tmp_path: Path, vermas_rig: RigFactory, vermas_polecat: PolecatFactory, vermas_launch: LaunchFactory) -> Bench:
         """Starts sessions of this plugin and asks about them."""
         options = default_options(self.plugin) if self.options is None else {self.plugin: self.options}
-        return Bench(self.plugin, options, tmp_path, vermas_rig, vermas_polecat, vermas_launch)
+        return Bench(self.plugin, options, tmp_path, vermas_rig, vermas_polecat, vermas_launch, self.deadline_s)

@@ -71,7 +71,8 @@ def _other_name(rig: Rig, polecat: Polecat, session: Session, panes: Sequence[Pa
 
     Names also clash without a former session: a human has split its window, or rig "a" has a slot "b-c" and rig "a-b" a slot "c".
     """
-    former = [pane for pane in panes if (pane.town_id, pane.rig, pane.slot) == (rig.town_id, rig.name, polecat.slot.name)]
+    slot = (rig.town_id, rig.name, polecat.slot.name)
+    former = [pane for pane in panes if (pane.town_id, pane.rig, pane.slot) == slot and not pane.dead]
     if former and time.monotonic() < give_up:
         time.sleep(0.01)
         return name
