@@ -172,7 +172,7 @@ class AllocateContract:
         index = threading.Lock()
 
         def claim(number: int) -> str | None:
-            while True:
+            for _ in range(100):
                 answer = self.ask(list(claimed), bead=f"web-{number}")
                 if not isinstance(answer, Slot):
                     return None
@@ -180,6 +180,7 @@ class AllocateContract:
                     if answer.name not in claimed:
                         claimed.append(answer.name)
                         return answer.name
+            return "never a free one"
 
         with ThreadPoolExecutor(16) as pool:
             won = [name for name in pool.map(claim, range(3 * self.capacity)) if name]
