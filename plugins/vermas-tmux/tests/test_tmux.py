@@ -14,12 +14,13 @@ import pytest
 from vermas_tmux import Options
 from vermas_tmux.client import TmuxError, ask, literal
 from vermas_tmux.log import log_path
+from vermas_tmux.log import read as read_log
 from vermas_tmux.panes import find_pane
 from vermas_tmux.server import libtmux_server, socket_of
 
 from vermas.testing.plugin import LaunchFactory, PolecatFactory, RigFactory
 from vermas.testing.session_bench import Bench, Running
-from vermas.types import Launch
+from vermas.types import Launch, Output
 
 WAITING = ": > ready; exec sleep 60"
 TMUX = shutil.which("tmux") or "tmux"
@@ -63,16 +64,18 @@ def test_the_supervisor_is_the_panes_process(bench: Bench) -> None:
     assert int(tmux(running, "display-message", "-p", "-t", pane_id(running), "#{pane_pid}")) == bench.supervisor(running).pid
 
 
-def test_one_word_is_not_given_to_a_shell(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    "argv", [("{program}",), ("sh", "-c", ": > ready; exec sleep 60;")], ids=["one word, else given to a shell", "a semicolon at the end"]
+)
+def test_argv_is_taken_as_it_is(bench: Bench, argv: tuple[str, ...]) -> None:
     program = bench.tmp_path / "two words; touch pwned"
     program.write_text("#!/bin/sh\n: > ready\nexec sleep 60\n")
     program.chmod(0o755)
-    arguments = bench.prepare("exit 0")
-    running = Running(
-        **{**arguments, "launch": Launch(argv=(str(program),))},
-        session=bench.hooks.vermas_session_start(**{**arguments, "launch": Launch(argv=(str(program),))}),
-    )
+    launch = Launch(argv=tuple(word.format(program=program) for word in argv))
+    arguments = {**bench.prepare("exit 0"), "launch": launch}
+    running = Running(**arguments, session=bench.hooks.vermas_session_start(**arguments))
     bench.wait(running.file("ready").exists, "the program runs")
+    assert bench.alive(running)
 
 
 def test_a_killed_server_ends_its_sessions(bench: Bench) -> None:
@@ -243,6 +246,16 @@ def test_a_log_is_trimmed_in_place(bench: Bench) -> None:
     assert path.stat().st_size == 2_000_000
     assert path.stat().st_blocks * 512 <= 128 * 1024
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_end_of_a_log_waits_for_its_writer(tmp_path: Path) -> None:
+    path = tmp_path / "output-1.log"
+    with path.open("ab", buffering=0) as writer:
+        writer.write(b"one")
+        assert read_log(path, 0, 100, lambda: True).eof is False
+        writer.write(b"two")
+    assert read_log(path, 0, 100, lambda: False).eof is False
+    assert read_log(path, 0, 100, lambda: True) == Output(data=b"onetwo", cursor=6, eof=True)
 
 
 def test_without_a_log_nothing_is_read(bench: Bench) -> None:
