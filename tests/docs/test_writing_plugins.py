@@ -122,7 +122,7 @@ def variables(tmp_path: Path, environment: Environment) -> Iterator[dict[str, st
     shutil.rmtree(short)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_the_page_can_be_followed(tmp_path: Path, variables: dict[str, str]) -> None:
     work = tmp_path / "work"
     work.mkdir()

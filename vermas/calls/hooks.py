@@ -50,8 +50,8 @@ from vermas.types import (
 class Hooks:
     """Asks the plugins of one rig. Safe to use from several threads.
 
-    Exclusive, first-answer and driver hooks answer or raise `PluginFailure` (`PluginTimeout`, `PluginBusy`). Broadcasts answer what the
-    plugins that work said, all asked at once; what went wrong with the others goes to `report`, once for each overdue call.
+    Exclusive, first-answer and driver hooks answer or raise `PluginFailure` (`PluginTimeout`, `PluginBusy`). Broadcasts, observations and
+    opinions answer what the plugins that work said; what went wrong with the others goes to `report`, once for each overdue call.
     """
 
     def __init__(
@@ -110,12 +110,12 @@ class Hooks:
         return said[1] if said else None
 
     def agent_classify(self, polecat: Polecat, evidence: Evidence) -> AgentState | None:
-        said = self._ask.first("vermas_agent_classify", polecat.id, {"rig": self.rig, "polecat": polecat, "evidence": evidence})
-        return said[1] if said else None
+        """None when nobody is sure; a failure is reported and counts as that."""
+        return self._ask.opinion("vermas_agent_classify", polecat.id, {"rig": self.rig, "polecat": polecat, "evidence": evidence})
 
     def agent_usage(self, polecat: Polecat, evidence: Evidence) -> Usage | None:
-        said = self._ask.first("vermas_agent_usage", polecat.id, {"rig": self.rig, "polecat": polecat, "evidence": evidence})
-        return said[1] if said else None
+        """None when nobody knows; a failure is reported and counts as that."""
+        return self._ask.opinion("vermas_agent_usage", polecat.id, {"rig": self.rig, "polecat": polecat, "evidence": evidence})
 
     def session_start(self, polecat: Polecat, sandbox: Sandbox, launch: Launch) -> Session:
         arguments = {"rig": self.rig, "polecat": polecat, "sandbox": sandbox, "launch": launch}

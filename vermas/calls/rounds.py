@@ -38,6 +38,15 @@ class Rounds:
                 return asked, answer
         return None
 
+    def opinion(self, hook: str, subject: str, arguments: Mapping[str, Any]) -> Any:
+        """The first answer, where none is as good: a failure is reported and counts as no opinion."""
+        try:
+            said = self.first(hook, subject, arguments)
+        except PluginFailure as error:
+            self.report(error)
+            return None
+        return said[1] if said else None
+
     def driver(self, hook: str, driver: str, subject: str, arguments: Mapping[str, Any]) -> Answer:
         """The answer of the plugin that made the handle, never None."""
         asked = self.begin_driver(hook, driver, subject, arguments)
