@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from vermas.config import default_plugins, load, resolve_origin, rig_view
-from vermas.configedit import set_value, unset_value
+from vermas.configedit import editing, set_value, unset_value
 from vermas.configfile import ConfigFile, parse_key, parse_value
 from vermas.errors import ConfigError, NotFound, VermasError
 from vermas.names import derived_prefix, wrong_branch, wrong_prefix, wrong_rig
+from vermas.processes import lock_held
 from vermas.town import Town, create
 
 TWO_RIGS = """\
@@ -218,6 +219,20 @@ def test_concurrent_sets_are_all_kept(town: Town) -> None:
     running = [subprocess.Popen([sys.executable, "-c", code, town.root, key]) for key in keys]
     assert [process.wait(30) for process in running] == [0] * len(keys)
     assert {key: load(town).get(key) for key in keys} == dict.fromkeys(keys, 4)
+
+
+def test_one_editor_at_a_time(town: Town) -> None:
+    lock = f"{town.locks}/config.lock"
+    with editing(town):
+        assert lock_held(lock)
+    assert not lock_held(lock)
+
+
+def test_options_are_layered_key_by_key(town: Town) -> None:
+    write(town, TWO_RIGS)
+    set_value(town, "defaults.options.script.prompt", "argument")
+    set_value(town, "rigs.web.options.script.command", '["mine"]')
+    assert load(town).rig("web").options["script"] == {"prompt": "argument", "env": {"A": "1"}, "command": ["mine"]}
 
 
 def test_unknown_rig(town: Town) -> None:

@@ -51,7 +51,7 @@ def guarded(act: Callable[[], int | None]) -> int:
     except OSError as error:
         if not environmental(error):
             raise
-        return failed(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+        return failed(f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror or error}", 1)
     except _database_errors() as error:
         if type(error).__name__ not in ("DatabaseError", "OperationalError"):
             raise

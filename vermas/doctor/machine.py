@@ -16,6 +16,7 @@ from vermas.town import Town
 _GIT = (2, 38)
 _PYTHON = (3, 11)
 _FREE_BYTES = 200 << 20
+_FULL_BYTES = 2 << 20
 # SQLite's locks and shared memory cannot be trusted there.
 _REMOTE = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs")
 
@@ -45,7 +46,8 @@ def disk(town: Town) -> Iterator[Diagnosis]:
     there = os.statvfs(town.root)
     free = there.f_bavail * there.f_frsize
     if free < _FREE_BYTES:
-        yield warning("disk", f"{free >> 20} MB free at {town.root}", "make room: a full disk stops every polecat")
+        rate = error if free < _FULL_BYTES else warning
+        yield rate("disk", f"{free >> 20} MB free at {town.root}", "make room: a full disk stops every polecat")
     else:
         yield fine("disk", f"{free >> 30} GB free")
     kind = _file_system(town.state)

@@ -50,7 +50,7 @@ def _not_exactly(path: str, mode: int) -> list[tuple[str, int]]:
 
 def database(town: Town) -> Diagnosis:
     """SQLite's own check of the whole file."""
-    hint = f"keep a copy of {town.state}; each rig's .beads/issues.jsonl holds its beads"
+    hint = f"is the disk full or read-only? If not, keep a copy of {town.state}; each rig's .beads/issues.jsonl holds its beads"
     store = Store(town.db)
     try:
         rows = store.read.execute("PRAGMA quick_check(3)").fetchall()
