@@ -60,7 +60,7 @@ def read_ref(git_dir: Path | str, ref: str) -> str | None:
 def borrow_objects(objects: Path | str, lender: Path | str) -> None:
     """Let the repository whose objects are in `objects` use those in `lender` too, as `git clone --shared` does; once is enough."""
     path = os.path.join(objects, "info", "alternates")
-    line = os.path.relpath(os.path.realpath(lender), os.path.realpath(objects))
+    line = quoted_path(os.path.relpath(os.path.realpath(lender), os.path.realpath(objects)))
     try:
         with open(path, "rb") as file:
             known = file.read()
@@ -86,9 +86,17 @@ def make_git_dir(git_dir: Path | str, lender: Path | str, head: str, *, like: st
     sha256 = len(like) == 64
     config = f"[core]\n\trepositoryformatversion = {int(sha256)}\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n"
     config += "[gc]\n\tauto = 0\n" + ("[extensions]\n\tobjectformat = sha256\n" if sha256 else "")
-    for name, text in (("config", config), ("HEAD", f"{head}\n"), ("objects/info/alternates", f"{os.path.realpath(lender)}\n")):
+    for name, text in (("config", config), ("HEAD", f"{head}\n"), ("objects/info/alternates", f"{quoted_path(os.path.realpath(lender))}\n")):
         with open(os.path.join(git_dir, name), "xb") as file:
             file.write(os.fsencode(text))
+
+
+def quoted_path(path: str) -> str:
+    """A path in a list of git's (alternates, one a line or separated by colons), quoted where it holds a separator or a quote."""
+    if not any(sign in path for sign in ':"\n'):
+        return path
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
 
 
 def _is_git_dir(path: Path | str) -> bool:

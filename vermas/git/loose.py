@@ -9,33 +9,47 @@ from pathlib import Path
 from vermas.errors import GitError
 from vermas.git.objects import has_object, parse_commit, read_object, write_object
 
+#: Each object costs an fsync; beyond these figures one pack is cheaper than many files.
+_FEW = 64
+_SMALL_BYTES = 8 << 20
 _FORBIDDEN = {b"", b".", b"..", b".git"}
 
 
-def copy_commit(vault: Path | str, sources: list[str], commit: str, limit: int = 2000) -> bool:
-    """Copy `commit` and all it needs into the objects directory `vault`; False when git has to do it (packs, large files, many objects).
+def copy_commit(vault: Path | str, sources: list[str], commit: str) -> bool:
+    """Copy `commit` and all it needs into the objects directory `vault`; False, with nothing copied, when it is more than a few small objects.
 
     An object is stored only after everything that it points to, and under the name that its content has. So an object that is in the vault is
     complete there, which is also where the walk ends. Raises GitError when an object is corrupt, forged or malformed.
     """
+    found = _collect(vault, sources, commit)
+    for name, (kind, content) in (found or {}).items():
+        write_object(vault, kind, content, like=name)
+    return found is not None
+
+
+def _collect(vault: Path | str, sources: list[str], commit: str) -> dict[str, tuple[str, bytes]] | None:
+    """The missing objects, each after those that it points to; None when they are too many, too large or not loose."""
+    found: dict[str, tuple[str, bytes]] = {}
     waiting: list[tuple[str, str, bytes | None]] = [(commit, "commit", None)]
-    done: set[str] = set()
+    seen: set[str] = set()
+    size = 0
     while waiting:
         name, kind, content = waiting.pop()
         if content is not None:
-            write_object(vault, kind, content, like=name)
+            found[name] = (kind, content)
             continue
-        if name in done or has_object(vault, name):
+        if name in seen or has_object(vault, name):
             continue
-        done.add(name)
-        found = next((found for found in (read_object(source, name) for source in sources) if found), None)
-        if found is None or len(done) > limit:
-            return False
-        if found[0] != kind:
-            raise GitError(f"object {name} is a {found[0]} where a {kind} is expected")
-        waiting.append((name, *found))
-        waiting += [(child, child_kind, None) for child, child_kind in _children(name, *found)]
-    return True
+        seen.add(name)
+        read = next((read for read in (read_object(source, name) for source in sources) if read), None)
+        size += len(read[1]) if read else 0
+        if read is None or len(seen) > _FEW or size > _SMALL_BYTES:
+            return None
+        if read[0] != kind:
+            raise GitError(f"object {name} is a {read[0]} where a {kind} is expected")
+        waiting.append((name, *read))
+        waiting += [(child, child_kind, None) for child, child_kind in _children(name, *read)]
+    return found
 
 
 def _children(name: str, kind: str, content: bytes) -> Iterator[tuple[str, str]]:

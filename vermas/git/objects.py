@@ -49,8 +49,8 @@ def read_object(objects: Path | str, name: str) -> tuple[str, bytes] | None:
     return header.split(b" ")[0].decode(), content
 
 
-def write_object(objects: Path | str, kind: str, content: bytes, *, like: str) -> str:
-    """Store a loose object, whole and on disk before it has its name. `like` is any object name of the same repository."""
+def write_object(objects: Path | str, kind: str, content: bytes, *, like: str, durable: bool = True) -> str:
+    """Store a loose object, whole, and with `durable` on disk, before it has its name. `like` is any object name of the same repository."""
     data = b"%s %d\0%s" % (kind.encode(), len(content), content)
     name = _digest(data, like)
     directory = os.path.join(objects, name[:2])
@@ -63,7 +63,8 @@ def write_object(objects: Path | str, kind: str, content: bytes, *, like: str) -
     with open(descriptor, "wb") as file:
         file.write(zlib.compress(data, 1))
         file.flush()
-        os.fsync(descriptor)
+        if durable:
+            os.fsync(descriptor)
     os.rename(temporary, path)
     return name
 

@@ -14,6 +14,7 @@ from vermas.git.repository import Repository
 
 _TIMEOUT_S = 900.0
 _LOOK_TIMEOUT_S = 60.0
+_MOVES = 5
 
 
 def target_ref(target: str) -> str:
@@ -55,17 +56,19 @@ def refresh_target(vault: Path | str, origin: str, target: str) -> str:
     if repository.has(sha):
         repository.update_ref(ref, sha)
         return sha
-    run(
-        vault,
-        *("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"),
-        *("--end-of-options", origin, f"+refs/heads/{target}:{ref}"),
-        timeout_s=_TIMEOUT_S,
-        user_config=True,
-    )
-    fetched = repository.ref(ref)
-    if fetched is None:
-        raise GitError(f"{origin}: branch {target!r} vanished while it was fetched")
-    return fetched
+    for _ in range(_MOVES):
+        run(
+            vault,
+            *("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"),
+            *("--end-of-options", origin, f"refs/heads/{target}"),  # no ref: only `update_ref` writes those of the vault
+            timeout_s=_TIMEOUT_S,
+            user_config=True,
+        )
+        if repository.has(sha):
+            repository.update_ref(ref, sha)
+            return sha
+        sha = read_target(vault, origin, target)  # it was rewritten while it was fetched
+    raise GitError(f"{origin}: branch {target!r} is rewritten again and again while it is fetched")
 
 
 def read_target(vault: Path | str, origin: str, target: str) -> str:

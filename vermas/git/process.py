@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from vermas.errors import GitError
+from vermas.git.files import quoted_path
 
 #: Descriptors (locks) that every git child inherits, so that a lock outlives a killed VerMAS for as long as its git still writes.
 HELD: ContextVar[tuple[int, ...]] = ContextVar("HELD", default=())
@@ -164,14 +165,6 @@ def untrusted(
     if index is not None:
         env["GIT_INDEX_FILE"] = os.fspath(index)
     return env
-
-
-def quoted_path(path: str) -> str:
-    """One element of a colon-separated list of git, quoted where the path holds a colon or a quote."""
-    if ":" not in path and '"' not in path and "\n" not in path:
-        return path
-    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
 
 
 @functools.cache

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from vermas.errors import GitError
 from vermas.git import files
 from vermas.git.objects import CommitObject, commits_since, has_object, parse_commit, read_commit, write_object
-from vermas.git.process import Result, run, untrusted
+from vermas.git.process import HELD, Result, run, untrusted
 from vermas.git.transfer import import_commit
 
 if TYPE_CHECKING:
@@ -136,13 +137,37 @@ class Repository:
         self.update_refs([(ref, new, old)])
 
     def update_refs(self, changes: Sequence[tuple[str, str, str | None]]) -> None:
-        """Several `update_ref(ref, new, old)` in one transaction and one process; `new` = "" deletes."""
+        """Several `update_ref(ref, new, old)` in one transaction and one process; `new` = "" deletes.
+
+        One writer at a time: a lock file of git that is there nevertheless was left by one that was killed, and is removed.
+        """
         commands = []
         for ref, new, old in changes:
             nothing = "0" * (len(new or old or "") or 40)
             expected = "" if old is None else f" {old or nothing}"
             commands.append(f"delete {ref}{expected}\n" if not new else f"update {ref} {new}{expected}\n")
-        self.git("update-ref", "--stdin", input=os.fsencode("".join(commands)))
+        with self._alone():
+            self._drop_stale_locks(ref for ref, _, _ in changes)
+            self.git("update-ref", "--stdin", input=os.fsencode("".join(commands)))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep every other writer of these refs out until the git of this one has ended, even when this process is killed first."""
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        held = HELD.set((*HELD.get(), fd))
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            HELD.reset(held)
+            os.close(fd)
+
+    def _drop_stale_locks(self, refs: Iterable[str]) -> None:
+        """Agents write the yard without asking: there only VerMAS's own refs are sure to have no other writer."""
+        ours = [ref for ref in refs if self._env is None or ref.startswith("refs/vermas/")]
+        for name in [*ours, *(["packed-refs"] if self._env is None else [])]:
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.path, f"{name}.lock"))
 
     def delete_ref(self, ref: str, old: str | None = None) -> None:
         """Delete `ref`; with `old` only if it is there now. An absent ref is success without `old`."""

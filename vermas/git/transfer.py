@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import IO
 
 from vermas.errors import GitError
-from vermas.git.files import git_dir, is_object_name, object_directories
+from vermas.git.files import git_dir, is_object_name, object_directories, quoted_path
 from vermas.git.loose import copy_commit
-from vermas.git.process import quoted_path, run
+from vermas.git.process import run
 
-_PACK_FROM_OBJECTS = 2000
+_PACK_FROM_OBJECTS = 64  # each loose object costs an fsync
 _TIMEOUT_S = 600.0
 
 

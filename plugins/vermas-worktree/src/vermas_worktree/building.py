@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
+import secrets
 
 from vermas import trash
 from vermas.errors import Conflict, GitError
 from vermas.git.files import git_dir, is_object_name, read_ref
 from vermas.types import Polecat, Rig, Sandbox
-from vermas_worktree.checkout import Checkout, Layout, label_of, read_line, trash_of, write_line
+from vermas_worktree.checkout import MARK, Checkout, Layout, label_of, read_line, trash_of, write_line
 from vermas_worktree.looking import link_problem, status
-
-_BASE_FILE = "vermas-base"
 
 
 def create(layout: Layout, rig: Rig, polecat: Polecat, base: str) -> Sandbox:
@@ -34,25 +33,29 @@ def create(layout: Layout, rig: Rig, polecat: Polecat, base: str) -> Sandbox:
 
 
 def _build(layout: Layout, rig: Rig, polecat: Polecat, base: str, place: str) -> None:
-    making = os.path.join(polecat.slot_dir, f".making-{label_of(polecat.branch)}")
-    trash.discard(making, trash_of(rig), label_of(polecat.branch))
+    label = label_of(polecat.branch)
+    os.makedirs(polecat.slot_dir, exist_ok=True)
+    for name in os.listdir(polecat.slot_dir):
+        if name.startswith(f".making-{label}-"):
+            trash.discard(os.path.join(polecat.slot_dir, name), trash_of(rig), label)
     layout.drop(rig, polecat.branch)
-    os.makedirs(making, mode=0o700)
+    # a new name each time: a git that outlived a killed VerMAS cannot write into this one
+    making = os.path.join(polecat.slot_dir, f".making-{label}-{secrets.token_hex(4)}")
+    os.mkdir(making, mode=0o700)
     checkout = layout.checkout(rig, making, polecat.branch)
     layout.lay_out(checkout, place, base)
     write_line(checkout.file("HEAD"), f"ref: refs/heads/{polecat.branch}")
     checkout.git("reset", "-q", "--hard", "--no-recurse-submodules", base)
     if read_ref(checkout.common, f"refs/heads/{polecat.branch}") != base:
         raise GitError(f"git did not create the branch {polecat.branch} in {checkout.common}")
-    write_line(checkout.file(_BASE_FILE), base)
+    write_line(checkout.file(MARK), f"{base} {polecat.branch}")
     os.rename(making, place)
 
 
 def _base_of_whole(checkout: Checkout, branch: str) -> str:
     """The base of the complete checkout of this very branch at the place, else ""."""
-    if link_problem(checkout) or read_line(checkout.file("HEAD")) is None:
-        return ""
-    return read_line(checkout.file(_BASE_FILE)) or ""
+    base, _, made_for = (read_line(checkout.file(MARK)) or "").partition(" ")
+    return base if made_for == branch and not link_problem(checkout) else ""
 
 
 def _untouched(checkout: Checkout, base: str) -> bool:
@@ -62,8 +65,7 @@ def _untouched(checkout: Checkout, base: str) -> bool:
 
 def _clear(rig: Rig, polecat: Polecat, checkout: Checkout, *, ours: bool) -> None:
     """Move away what occupies the place; another polecat's sandbox is refused, and what nobody of ours made is kept in the trash."""
-    owner = git_dir(checkout.path)
-    if not ours and owner is not None and os.path.realpath(owner) != os.path.realpath(checkout.git_dir):
-        raise Conflict(f"{checkout.path} is occupied by another checkout ({owner}); polecat {polecat.id} cannot be placed there")
-    stranger = not ours and os.path.isdir(checkout.path) and any(os.scandir(checkout.path))
+    if not ours and git_dir(checkout.path) is not None:
+        raise Conflict(f"{checkout.path} is occupied by another checkout; polecat {polecat.id} cannot be placed there")
+    stranger = not ours and os.path.isdir(checkout.path) and bool(os.listdir(checkout.path))
     trash.discard(checkout.path, trash_of(rig), label_of(polecat.branch), keep=stranger)

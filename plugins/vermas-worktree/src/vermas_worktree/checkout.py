@@ -13,6 +13,9 @@ from vermas.types import Rig
 #: Enough for several hundred thousand files on a slow disk.
 TIMEOUT_S = 600.0
 
+#: A file in the git directory of every sandbox: its base and the branch that it was made for.
+MARK = "vermas-sandbox"
+
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
@@ -27,7 +30,10 @@ class Checkout:
         """Run git on these files with the vault's configuration; `index` stands in for the checkout's own."""
         env = untrusted(self.git_dir, self.vault, common=self.common, work_tree=self.path, index=index)
         exclude = os.path.join(self.common, "info", "exclude")
-        config = ("-c", f"core.excludesFile={exclude}") if os.path.isfile(exclude) else ()
+        # nothing here has to survive a power loss: what does is in the vault by then
+        config = ["-c", "core.fsync=none"]
+        if os.path.isfile(exclude):
+            config += ["-c", f"core.excludesFile={exclude}"]
         return run(None, *config, *args, env=env, input=input, ok=ok, timeout_s=TIMEOUT_S)
 
     def file(self, *names: str) -> str:

@@ -10,7 +10,7 @@ from vermas.errors import GitError
 from vermas.git.files import read_ref
 from vermas.git.objects import commits_since
 from vermas.types import SandboxKind, SandboxState
-from vermas_worktree.checkout import Checkout, read_line
+from vermas_worktree.checkout import MARK, Checkout, read_line
 from vermas_worktree.nested import checkout_at
 
 #: The mode of a submodule's entry as it stands in the index file (gitformat-index(5)).
@@ -136,6 +136,8 @@ def _without_files(checkout: Checkout, branch: str) -> SandboxState:
 def link_problem(checkout: Checkout) -> str:
     """What is wrong with the checkout's own way to its git directory, if anything."""
     link = os.path.join(checkout.path, ".git")
+    if not os.path.exists(checkout.file(MARK)):
+        return "the checkout's git directory is not the one that VerMAS made"
     if os.path.realpath(link) == os.path.realpath(checkout.git_dir):
         return ""
     if not os.path.lexists(link):

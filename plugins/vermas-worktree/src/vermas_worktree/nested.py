@@ -46,4 +46,4 @@ def _is_published(inner: Checkout, commit: str) -> bool:
 def _without_history(inner: Checkout, commit: str, person: str) -> str:
     tree = inner.git("rev-parse", f"{commit}^{{tree}}").text
     text = f"tree {tree}\nauthor {person} 0 +0000\ncommitter {person} 0 +0000\n\nfiles of a repository inside, at {commit}\n"
-    return write_object(inner.objects, "commit", os.fsencode(text), like=tree)
+    return write_object(inner.objects, "commit", os.fsencode(text), like=tree, durable=False)

@@ -25,6 +25,8 @@ def snapshot(checkout: Checkout, branch: str, base: str) -> str:
     anything unsaved it is the present commit itself. Raises GitError when something cannot be read.
     """
     tip = read_ref(checkout.common, f"refs/heads/{branch}") or base
+    if not os.path.isdir(checkout.objects):
+        raise GitError(f"the git directory {checkout.common} is gone and its commits with it: nothing is removed, see what is left in {checkout.path}")
     if not os.path.isdir(checkout.path):
         return tip
     with tempfile.TemporaryDirectory(prefix="vermas-snapshot-") as scratch:
@@ -51,7 +53,8 @@ def _save(checkout: Checkout, scratch: str, branch: str, base: str) -> str:
     index = _copied_index(checkout, os.path.join(scratch, "index"))
     if hidden:
         names = os.fsencode("".join(f"{name}\0" for name in hidden))
-        checkout.git("update-index", "-z", "--no-assume-unchanged", "--no-skip-worktree", "--stdin", index=index, input=names)
+        for flag in ("--no-assume-unchanged", "--no-skip-worktree"):  # git takes one at a time
+            checkout.git("update-index", "-z", flag, "--stdin", index=index, input=names)
         found = status(checkout, index=index, every_file=True)
     head = found.head or base
     others = _other_commits(checkout, found, branch)
@@ -109,8 +112,6 @@ def _copied_index(checkout: Checkout, index: str) -> str:
 
 def _stand_in(checkout: Checkout, scratch: str, tip: str) -> Checkout:
     """The same files with a git directory of ours, for when their own is lost: everything counts from the branch as it is in the yard."""
-    if not os.path.isdir(checkout.objects):
-        raise GitError(f"the git directory of {checkout.path} is gone and its commits with it: nothing is removed, save its files by hand")
     git_dir = os.path.join(scratch, "git")
     os.mkdir(git_dir)
     write_line(os.path.join(git_dir, "HEAD"), tip)
@@ -153,4 +154,4 @@ def _inside_submodule(checkout: Checkout, path: str, base: str) -> str:
 
 def _commit(checkout: Checkout, tree: str, parents: list[str], message: str) -> str:
     lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents), f"author {_PERSON} 0 +0000", f"committer {_PERSON} 0 +0000", "", message, ""]
-    return write_object(checkout.objects, "commit", os.fsencode("\n".join(lines)), like=tree)
+    return write_object(checkout.objects, "commit", os.fsencode("\n".join(lines)), like=tree, durable=False)
