@@ -127,6 +127,7 @@ def remove(site: Site, row: sqlite3.Row) -> None:
     _archive(site, polecat.home, row["id"])
     with site.store.write() as db:
         polecats.update(db, row["id"], gone=1)
+        polecats.relocate_handles(db, row["id"], polecat.home, os.path.join(site.town.archive, row["id"]))
         bead = beads.get(db, row["bead_id"])
         if bead is not None and bead["status"] == "hooked" and bead["assignee"] == polecat.actor:
             beads.set_status(db, row["bead_id"], "open", assignee="")

@@ -230,6 +230,12 @@ def update_session(db: sqlite3.Connection, polecat_id: str, session_no: int, **c
     )
 
 
+def relocate_handles(db: sqlite3.Connection, polecat_id: str, old: str, new: str) -> None:
+    """The polecat's own files have moved: runtimes that keep their output there find it at the new place."""
+    there, here = json.dumps(old)[1:-1], json.dumps(new)[1:-1]
+    db.execute("UPDATE sessions SET handle = replace(handle, ?, ?) WHERE polecat_id = ?", (there, here, polecat_id))
+
+
 def signal(db: sqlite3.Connection, polecat_id: str, session_no: int, name: str, data: dict[str, Any]) -> None:
     """Record what an agent said; the first word of a session acknowledges its start."""
     now = time.monotonic()

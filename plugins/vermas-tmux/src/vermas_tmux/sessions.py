@@ -33,8 +33,11 @@ def handle(socket: str, slot: str, session_id: str) -> Session:
 
 
 def home_of(rig: Rig, session: Session) -> Path:
-    """The home of the session's polecat, with its records and logs. Holds also after the town was moved."""
-    return Path(rig.path, "polecats", session.locator["slot"], f".{session.polecat_id}")
+    """The home of the session's polecat, with its records and logs, or where it is kept when the polecat is gone. Holds also after the
+    town was moved."""
+    home = Path(rig.path, "polecats", session.locator["slot"], f".{session.polecat_id}")
+    archived = Path(rig.town, ".vermas", "archive", session.polecat_id)
+    return archived if not home.exists() and archived.exists() else home
 
 
 def start(rig: Rig, polecat: Polecat, sandbox: Sandbox, launch: Launch) -> Session:
