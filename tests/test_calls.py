@@ -364,10 +364,19 @@ def test_idle_threads_are_used_again_and_few_stay() -> None:
     barrier = threading.Barrier(6)
     for task in [threads.start(barrier.wait) for _ in range(6)]:
         assert task.wait(5)
-    end = time.monotonic() + 5
-    while sum(thread.name == "vermas-call" for thread in threading.enumerate()) > 2 + 8 and time.monotonic() < end:
-        time.sleep(0.001)
     assert len(threads._idle) <= 3
+
+
+def test_threads_without_work_end_and_none_is_lost() -> None:
+    threads = Threads(keep=2, idle_s=0.001)
+    for pause_s in (0.0, 0.001, 0.002) * 20:  # around the moment at which the idle thread gives up
+        task = threads.start(threading.get_ident)
+        assert task.wait(5)
+        time.sleep(pause_s)
+    end = time.monotonic() + 5
+    while threads._idle and time.monotonic() < end:
+        time.sleep(0.001)
+    assert threads._idle == []
 
 
 # Attribution

@@ -6,7 +6,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 
@@ -48,10 +48,12 @@ class Call:
 
 
 class Threads:
-    """A stack of idle daemon threads: the last one used is the next one used, more are started when all are busy, `keep` stay."""
+    """A stack of idle daemon threads: the last one used is the next one used, more are started when all are busy. `keep` of them stay, until
+    they had nothing to do for `idle_s`."""
 
-    def __init__(self, keep: int = 8) -> None:
+    def __init__(self, keep: int = 8, idle_s: float = 30.0) -> None:
         self._keep = keep
+        self._idle_s = idle_s
         self._idle: list[SimpleQueue[Call]] = []
 
     def start(self, function: Callable[[], Any]) -> Call:
@@ -66,8 +68,7 @@ class Threads:
         return call
 
     def _work(self, inbox: SimpleQueue[Call]) -> None:
-        while True:
-            call = inbox.get()
+        while (call := self._next(inbox)) is not None:
             call.run()
             # Idle before the caller knows: its next call finds this thread again. Whoever is one too many ends.
             stays = len(self._idle) < self._keep
@@ -77,3 +78,13 @@ class Threads:
             del call
             if not stays:
                 return
+
+    def _next(self, inbox: SimpleQueue[Call]) -> Call | None:
+        try:
+            return inbox.get(timeout=self._idle_s)
+        except Empty:
+            try:
+                self._idle.remove(inbox)
+            except ValueError:  # taken from the stack this very moment: its call is on the way
+                return inbox.get()
+            return None
