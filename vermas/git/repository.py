@@ -97,6 +97,8 @@ class Repository:
         `ref` is written last, when the commit and all it needs are proven to be here. `have` names commits that bound the walk (see
         `import_commit`). One process for a usual change.
         """
+        if not files.is_object_name(commit):
+            raise GitError(f"{commit!r} is not a full object name")
         if not self.has(commit):
             import_commit(self.path, [source] if isinstance(source, (str, os.PathLike)) else source, commit, have, self._env)
         self.update_ref(ref, commit)
@@ -143,31 +145,12 @@ class Repository:
         """
         commands = []
         for ref, new, old in changes:
-            nothing = "0" * (len(new or old or "") or 40)
-            expected = "" if old is None else f" {old or nothing}"
-            commands.append(f"delete {ref}{expected}\n" if not new else f"update {ref} {new}{expected}\n")
-        with self._alone():
-            self._drop_stale_locks(ref for ref, _, _ in changes)
-            self.git("update-ref", "--stdin", input=os.fsencode("".join(commands)))
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep every other writer of these refs out until the git of this one has ended, even when this process is killed first."""
-        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        held = HELD.set((*HELD.get(), fd))
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            HELD.reset(held)
-            os.close(fd)
-
-    def _drop_stale_locks(self, refs: Iterable[str]) -> None:
-        """Agents write the yard without asking: there only VerMAS's own refs are sure to have no other writer."""
-        ours = [ref for ref in refs if self._env is None or ref.startswith("refs/vermas/")]
-        for name in [*ours, *(["packed-refs"] if self._env is None else [])]:
-            with suppress(FileNotFoundError):
-                os.unlink(os.path.join(self.path, f"{name}.lock"))
+            for name in filter(None, (new, old)):
+                if not files.is_object_name(name):
+                    raise GitError(f"{ref} cannot be moved: {name!r} is not a full object name")
+            expected = "" if old is None else old or "0" * (len(new) or 40)
+            commands.append(f"update {ref}\0{new}\0{expected}\0" if new else f"delete {ref}\0{expected}\0")
+        self.git("update-ref", "-z", "--stdin", input=os.fsencode("".join(commands)))
 
     def delete_ref(self, ref: str, old: str | None = None) -> None:
         """Delete `ref`; with `old` only if it is there now. An absent ref is success without `old`."""
