@@ -73,8 +73,8 @@ def test_a_rig_with_its_own_agent_gets_that_plugin(town: Town) -> None:
     assert load(town).rig("a").plugins == default_plugins("script")
 
 
-def test_tmux_only_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nonexistent")
+def test_tmux_only_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
     assert default_plugins("claude") == ("slots", "worktree", "process", "claude", "watchdog", "refinery")
 
 

@@ -193,7 +193,7 @@ def test_the_run_directory_fits_a_socket_address(tmp_path: Path) -> None:
     deep.mkdir(mode=0o700)
     assert choose_run_dir("abcd1234", {"XDG_RUNTIME_DIR": str(deep), "TMPDIR": str(deep)}) == f"/tmp/vermas-{uid}/abcd1234"
     assert choose_run_dir("abcd1234", {"XDG_RUNTIME_DIR": "/"}) == f"/tmp/vermas-{uid}/abcd1234"
-    assert choose_run_dir("abcd1234", {"TMPDIR": "/nonexistent"}) == f"/tmp/vermas-{uid}/abcd1234"
+    assert choose_run_dir("abcd1234", {"TMPDIR": str(tmp_path / "x")}) == f"/tmp/vermas-{uid}/abcd1234"
 
 
 def test_poke_wakes_who_listens(tmp_path: Path) -> None:

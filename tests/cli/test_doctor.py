@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from vermas.config import load
+from vermas.doctor.state import locks
 from vermas.store import Store, polecats
 from vermas.town import Town
 
@@ -57,13 +59,13 @@ def test_outside_of_a_town(vermas: Vermas, tmp_path: Path, monkeypatch: pytest.M
     assert "error    town: no town" in out
 
 
-def test_without_git_and_tmux(town: Town, web: str) -> None:
+def test_without_git_and_tmux(town: Town, web: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "vermas", "doctor", "--json"],
         capture_output=True,
         check=False,
         cwd=town.root,
-        env={"PATH": "/nonexistent", "HOME": "/nonexistent"},
+        env={"PATH": str(tmp_path / "nothing"), "HOME": str(tmp_path)},
     )
     found = {check["name"]: check for check in json.loads(done.stdout) if check["status"] == "error"}
     assert done.returncode == 1
@@ -179,6 +181,15 @@ def test_stale_and_held_locks(vermas: Vermas, town: Town, web: str) -> None:
     assert not os.path.exists(names["held"])
 
 
+def test_a_lock_taken_since_is_left_alone(town: Town) -> None:
+    Path(town.session_lock("p98")).touch()
+    [found] = locks(town, load(town), Store(town.db))
+    with open(town.session_lock("p98"), "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "held now" in found.mended().message
+    assert os.path.exists(town.session_lock("p98"))
+
+
 def test_who_holds_a_rig(vermas: Vermas, town: Town, web: str) -> None:
     with open(town.rig_lock("web"), "w") as file:
         file.write('{"pid": 4711, "verb": "run"}')
@@ -210,6 +221,15 @@ def test_processes_of_living_sessions_are_left_alone(vermas: Vermas, town: Town,
     store.close()
     assert problems(vermas, "--fix", expect=0) == {}
     assert stray.poll() is None
+
+
+def test_processes_of_an_earlier_session(vermas: Vermas, town: Town, stray: subprocess.Popen[bytes]) -> None:
+    add_polecat(town)
+    store = Store(town.db)
+    with store.write() as db:
+        assert [polecats.decide_session(db, "p1", "secret") for _ in range(2)] == [1, 2]
+    store.close()
+    assert "session p1-1" in problems(vermas, expect=1)["processes"]["message"]
 
 
 RUNTIME = '''

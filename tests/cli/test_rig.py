@@ -88,6 +88,7 @@ def test_a_wrong_origin_changes_nothing(vermas: Vermas, town: Town, vermas_origi
     assert "there is main" in done.err
     left = {path for path in Path(town.root).rglob("*") if path.suffix != ".lock" and "town.db" not in path.name}
     assert left <= set(before)
+    assert set(os.listdir(town.locks)) <= {"config.lock"}
     assert load(town).rigs == {}
 
 
@@ -127,7 +128,7 @@ def test_repeating_completes_but_does_not_change(vermas: Vermas, town: Town, ver
 
 
 def test_a_killed_add_is_completed_by_the_same_words(town: Town, vermas_origin: Origin, vermas: Vermas) -> None:
-    """Killed at the end of each file system step in turn, as far as the first three stages of the work."""
+    """Killed after the repositories were made and before the configuration was written."""
     origin = str(vermas_origin())
     script = (
         "import os, sys; from vermas import git; from vermas.cli import main\n"
