@@ -300,6 +300,7 @@ def test_a_moved_town_is_mended(vermas: Vermas, town: Town, web: str, tmp_path: 
     os.rename(old, new)
     monkeypatch.chdir(new)
     assert "doctor --fix" in problems(vermas, expect=1)["place"]["message"]
+    assert "moved from" in vermas("run", "web", expect=8).err
     moved = Town(new)
     with open(moved.session_lock(polecat), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

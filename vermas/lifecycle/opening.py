@@ -6,30 +6,23 @@ from collections.abc import Mapping, Sequence
 
 from vermas.calls import Hooks
 from vermas.config import Config, rig_view
-from vermas.errors import ConfigError
 from vermas.lifecycle.site import Site, report_failures
 from vermas.plugins import apply_overrides, load
 from vermas.store import Store, polecats
-from vermas.town import Town
+from vermas.town import Town, refuse_moved
 
 
 def open_site(town: Town, config: Config, rig: str, *, overrides: Sequence[str] = (), extra: Mapping[str, object] | None = None) -> Site:
     """A rig ready to work. `overrides` are the `-p` options of one run; `extra` plugins that are not installed, by name.
 
     :raises NotFound: there is no such rig.
-    :raises ConfigError, PluginError: one line that says what to mend.
+    :raises ConfigError, PluginError, Conflict: one line that says what to mend; Conflict when the town was moved.
     """
     settings = config.rig(rig)
     store = Store(town.db)
-    _insist_in_place(store, town)
+    refuse_moved(town, store.read)
     names = apply_overrides(settings.plugins, overrides)
     plugins = load(names, extra=extra).with_drivers(polecats.live_drivers(store.read, rig), extra)
     view = rig_view(town, config, rig, plugins.options(settings.options), names)
     hooks = Hooks(view, plugins, report_failures(store, rig))
     return Site(town=town, store=store, rig=view, hooks=hooks, env_pass=settings.env_pass, max_attempts=settings.max_attempts)
-
-
-def _insist_in_place(store: Store, town: Town) -> None:
-    row = store.read.execute("SELECT value FROM meta WHERE key = 'root'").fetchone()
-    if row is not None and row["value"] != town.root:
-        raise ConfigError(f"this town was made in {row['value']} and lies in {town.root} now: `vermas doctor --fix` repairs its links")
