@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from vermas.beads.ready import ready_ids
 from vermas.config import Config
-from vermas.errors import NotFound, VermasError
+from vermas.errors import NotFound, RunError, VermasError
 from vermas.lifecycle.opening import open_site
 from vermas.lifecycle.site import Site
 from vermas.loop import Plan, RigLoop
@@ -45,7 +45,7 @@ class Run:
     def __init__(self, town: Town, config: Config, told: Callable[[Event], None]) -> None:
         self.town = town
         self.config = config
-        self.failures: dict[str, Exception] = {}
+        self.failures: dict[str, VermasError] = {}
         self._told = told
         self._loops: list[RigLoop] = []
         self._threads: list[threading.Thread] = []
@@ -126,10 +126,13 @@ class Run:
                 loop.nudge()
 
     def _drive(self, loop: RigLoop) -> None:
+        rig = loop.site.rig.name
+        self.failures[rig] = RunError("its loop broke off with a bug: see the traceback above")
         try:
             loop.run()
+            del self.failures[rig]
         except VermasError as error:
-            self.failures[loop.site.rig.name] = error
+            self.failures[rig] = error
         finally:
             loop.idle = True
             loop.release()

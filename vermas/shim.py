@@ -320,7 +320,11 @@ def become_agent(spec: dict[str, Any], terminal: Terminal | None, go: int, error
             if number not in (signal.SIGKILL, signal.SIGSTOP):
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        execute([encode(word) for word in spec["argv"]], {encode(key): encode(value) for key, value in spec["env"].items()})
+        env = {encode(key): encode(value) for key, value in spec["env"].items()}
+        own: dict[bytes, bytes] = vars(os)["environ"]
+        if terminal is not None and b"TERM" in own:
+            env.setdefault(b"TERM", own[b"TERM"])  # only the runtime knows what its terminal understands
+        execute([encode(word) for word in spec["argv"]], env)
     except (OSError, ValueError, LookupError, TypeError) as error:
         name = getattr(error, "filename", None) or spec["argv"][:1] or ""
         os.write(errors, f"{getattr(error, 'strerror', None) or error}: {decode(name)}".encode("utf-8", "replace"))

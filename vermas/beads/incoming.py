@@ -45,6 +45,7 @@ def merge_document(db: sqlite3.Connection, rig: str, document: Document, *, own:
     kept: list[str] = []
     elsewhere: list[str] = []
     foreign: list[str] = []
+    foreign_changed = 0
     for offset, line in enumerate(document.lines):
         text = document.text(line)
         row = beads.get(db, line.id) if line.id else None
@@ -53,7 +54,7 @@ def merge_document(db: sqlite3.Connection, rig: str, document: Document, *, own:
                 elsewhere.append(line.id)
             if own or not line.id:
                 foreign.append(_name(text))
-                db.execute(_KEEP_LINE, (rig, foreign[-1], first + offset, text))
+                foreign_changed += db.execute(_KEEP_LINE, (rig, foreign[-1], first + offset, text)).rowcount
         elif row is None:
             inserted.append(line.id)
             beads.put(db, rig, loads(text), seq=0 if own else seq, position=first + offset, text=text, new=True)
@@ -64,7 +65,7 @@ def merge_document(db: sqlite3.Connection, rig: str, document: Document, *, own:
             db.execute("UPDATE beads SET changed_seq = 0, base = NULL WHERE id = ?", (line.id,))
     if own and not document.rejected and document.data.endswith(b"\n"):
         db.execute("DELETE FROM bead_lines WHERE rig = ? AND name NOT IN (SELECT value FROM json_each(?))", (rig, json.dumps(foreign)))
-    _settle(db, rig, seq, document, own=own, dirty=bool(inserted or changed or foreign))
+    _settle(db, rig, seq, document, own=own, dirty=bool(inserted or changed or foreign_changed))
     return Report(
         inserted=tuple(inserted),
         changed=tuple(changed),

@@ -197,15 +197,17 @@ def _summary(outcomes: list[Outcome], as_json: bool) -> None:
 
 
 def _verdict(whole: Run, outcomes: list[Outcome], broken: list[VermasError], interrupted: list[int]) -> None:
-    for rig, error in whole.failures.items():
-        print(f"vermas: rig {rig}: {one_line(str(error))}", file=sys.stderr)
     if interrupted:
         working = sum(outcome.state == "working" for outcome in outcomes)
         print(f"vermas: left {working} at work; `vermas run` comes back, `vermas polecat stop --all` ends them", file=sys.stderr)
         raise click.exceptions.Exit(130)
+    failures = list(whole.failures.values())
+    if len(failures) == 1 and len(outcomes) == 0:
+        raise failures[0]
+    for rig, error in whole.failures.items():
+        print(f"vermas: rig {rig}: {one_line(str(error))}", file=sys.stderr)
     bad = [outcome for outcome in outcomes if not outcome.good]
     if bad:
         raise RunError(f"{len(bad)} of {len(outcomes)} beads did not land: {', '.join(outcome.bead_id for outcome in bad[:10])}")
-    first = next(iter(whole.failures.values()), None) or next(iter(broken), None)
-    if isinstance(first, Exception):
+    if failures or broken:
         raise RunError("not every rig could be run: see above")

@@ -131,7 +131,8 @@ def push(vault: Path | str, origin: str, commit: str, branch: str, expected: str
     log = "\n".join(part for part in (result.text, result.stderr.strip()) if part)
     if result.returncode == 0:
         return PushResult("done", log)
-    if "\n!" not in "\n" + result.text:
+    broken = any(sign in log for sign in ("(unpacker error)", "died of signal", "abnormal exit"))
+    if "\n!" not in "\n" + result.text or broken:  # a git of the origin's that was killed, or its full disk, is no rule
         return PushResult("unreachable", log)
     moved = ("(stale info)", "(fetch first)", "(non-fast-forward)", "(failed to update ref)", "failed to lock", "cannot lock ref")
     return PushResult("moved" if any(sign in log for sign in moved) else "rejected", log)

@@ -150,7 +150,28 @@ class Repository:
                     raise GitError(f"{ref} cannot be moved: {name!r} is not a full object name")
             expected = "" if old is None else old or "0" * (len(new) or 40)
             commands.append(f"update {ref}\0{new}\0{expected}\0" if new else f"delete {ref}\0{expected}\0")
-        self.git("update-ref", "-z", "--stdin", input=os.fsencode("".join(commands)))
+        with self._alone():
+            self._drop_stale_locks(ref for ref, _, _ in changes)
+            self.git("update-ref", "-z", "--stdin", input=os.fsencode("".join(commands)))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep every other writer of these refs out until the git of this one has ended, even when this process is killed first."""
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        held = HELD.set((*HELD.get(), fd))
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            HELD.reset(held)
+            os.close(fd)
+
+    def _drop_stale_locks(self, refs: Iterable[str]) -> None:
+        """Agents write the yard without asking: there only VerMAS's own refs are sure to have no other writer."""
+        ours = [ref for ref in refs if self._env is None or ref.startswith("refs/vermas/")]
+        for name in [*ours, *(["packed-refs"] if self._env is None else [])]:
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.path, f"{name}.lock"))
 
     def delete_ref(self, ref: str, old: str | None = None) -> None:
         """Delete `ref`; with `old` only if it is there now. An absent ref is success without `old`."""

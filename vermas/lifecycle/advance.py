@@ -148,7 +148,7 @@ def _failed(site: Site, row: sqlite3.Row, error: Exception) -> Wait:
             body = f"{error}\nLook: vermas why {row['id']}"
             site.call_human(db, row, key="effect", severity="high", title=f"{row['bead_id']}: cannot go on", body=body)
             if row["want"] == "run" and not row["handed"]:
-                polecats.update(db, row["id"], want="gone", reason=f"could not be started: {error}", failures=0, hold_boot="")
+                polecats.update(db, row["id"], want="stop", reason=f"could not be started: {error}", failures=0, hold_boot="")
     return Wait(seconds=delay, why=str(error))
 
 

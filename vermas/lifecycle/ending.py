@@ -120,7 +120,7 @@ def _sources(site: Site, sandbox: Sandbox) -> tuple[str, str]:
 
 def remove(site: Site, row: sqlite3.Row) -> None:
     """Remove a rescued sandbox, keep the polecat's own files in the archive, free the slot and settle the bead."""
-    sandbox = sandbox_of(row)
+    sandbox = sandbox_of(row) or _unrecorded(site, row)
     if sandbox is not None:
         site.hooks.sandbox_remove(sandbox)
     polecat = site.polecat(row)
@@ -134,6 +134,16 @@ def remove(site: Site, row: sqlite3.Row) -> None:
         incidents.close_of(db, polecat_id=row["id"])
         site.record(db, "freed", row, slot=row["slot"], outcome=row["outcome"] or row["reason"])
     site.hooks.release(polecat.slot)
+
+
+def _unrecorded(site: Site, row: sqlite3.Row) -> Sandbox | None:
+    """The sandbox of a polecat that ended while it was made: completed, so that it can be removed. One that cannot be made is nothing."""
+    if not row["base_sha"]:
+        return None
+    try:
+        return site.hooks.sandbox_create(site.polecat(row), row["base_sha"])
+    except VermasError:
+        return None  # reported already
 
 
 def _archive(site: Site, home: str, polecat_id: str) -> None:

@@ -19,8 +19,6 @@ INHERITED = (
     "LC_CTYPE",
     "TZ",
     "TMPDIR",
-    "TERM",
-    "COLORTERM",
     "XDG_CONFIG_HOME",
     "XDG_DATA_HOME",
     "XDG_CACHE_HOME",

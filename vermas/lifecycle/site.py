@@ -19,6 +19,7 @@ from vermas.town import Town
 from vermas.types import Bead, Incident, Polecat, Rig, Sandbox, Session, Severity, Slot, from_json
 
 _TARGET_FRESH_S = 2.0
+_SAME_FAILURE_S = 60.0
 
 
 class TargetClock:
@@ -153,9 +154,15 @@ def session_of(row: sqlite3.Row) -> Session | None:
 
 
 def report_failures(store: Store, rig: str) -> Callable[[Failure], None]:
-    """A function that records a plugin's failure with everything that attributes it."""
+    """A function that records a plugin's failure with everything that attributes it; the same one at most once a minute."""
+    last: dict[tuple[str, str, str], float] = {}
 
     def report(failure: Failure) -> None:
+        key = (failure.plugin, failure.hook, failure.error)
+        now = time.monotonic()
+        if now - last.get(key, float("-inf")) < _SAME_FAILURE_S:
+            return
+        last[key] = now
         data = {("failure" if name == "kind" else name): value for name, value in dataclasses.asdict(failure).items()}
         with store.write() as db:
             events.append(db, rig=rig, kind="plugin-failed", **data)

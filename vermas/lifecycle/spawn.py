@@ -8,7 +8,7 @@ import secrets
 import sqlite3
 from dataclasses import replace
 
-from vermas.calls import PluginTimeout
+from vermas.calls import PluginBusy, PluginTimeout
 from vermas.errors import PluginError, VermasError
 from vermas.lifecycle import prompt
 from vermas.lifecycle.environment import session_environment
@@ -60,8 +60,8 @@ def start_session(site: Site, row: sqlite3.Row, session: sqlite3.Row) -> None:
     try:
         launch = _prepare(site, row, session, polecat, sandbox, files, write=fresh)
         handle = site.hooks.session_start(polecat, sandbox, launch)
-    except PluginTimeout:
-        raise  # it may have started: the lock will tell
+    except (PluginTimeout, PluginBusy):
+        raise  # it may have started, or start yet: not repeated before its thread ends
     except (VermasError, OSError) as error:
         if _did_start(site, row, files):
             raise

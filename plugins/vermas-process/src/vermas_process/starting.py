@@ -59,6 +59,7 @@ def identity(rig: Rig, session: Session) -> dict[str, str | int]:
 def _run_host(argv: list[str]) -> str:
     """Start a host; its answer. It leaves this process at once, so there is no child to wait for."""
     env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    env["TERM"] = "xterm-256color"  # what agents may print on the pty; `vermas polecat attach` passes it on
     with subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd="/", start_new_session=True
     ) as process:
