@@ -186,6 +186,39 @@ def test_an_edited_memory_replaces_the_old_one(store: Store, path: Path) -> None
     assert path.read_text().splitlines()[-1] == LINES[4].replace('"v"}', '"w"}') and len(records(path)) == 5
 
 
+def test_a_memory_removed_from_a_sound_file_is_gone_and_from_a_damaged_one_it_is_kept(store: Store, path: Path) -> None:
+    sync(store, path)
+    path.write_text("".join(f"{line}\n" for line in LINES[:4]) + "{torn")
+    sync(store, path)
+    change(store, "g-1", title="x")
+    sync(store, path)
+    assert "memory" in records(path)
+    path.write_text(path.read_text().replace(MEMORY + "\n", ""))
+    sync(store, path)
+    change(store, "g-1", title="y")
+    sync(store, path)
+    assert "memory" not in records(path) and len(records(path)) == 4
+
+
+def test_an_edit_that_comes_between_reading_and_writing_is_not_overwritten(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync(store, path)
+    change(store, "g-1", title="ours")
+    edits = iter([True])
+
+    def digest(data: bytes) -> str:
+        if next(edits, False):
+            edit(path, "g-4", title="theirs")
+        return jsonl.digest(data)
+
+    monkeypatch.setattr("vermas.beads.exchange.digest", digest)
+    exchange.sync(store, "g", str(path))
+    found = records(path)
+    assert (found["g-1"]["title"], found["g-4"]["title"]) == ("ours", "theirs")
+    assert beads.alive(store.read, "g-4")["title"] == "theirs"
+
+
 def test_a_conflicted_file_loads_and_its_markers_are_kept_aside(store: Store, path: Path) -> None:
     sync(store, path)
     theirs = LINES[0].replace("a \\u003c", "b \\u003c").replace("2026-01-05T22", "2026-01-06T22")
@@ -255,7 +288,9 @@ def test_the_file_keeps_its_mode_and_a_link_stays_a_link(store: Store, path: Pat
 def test_importing_twice_changes_nothing_the_second_time(store: Store, path: Path) -> None:
     first = exchange.import_file(store, "g", str(path))
     assert len(first.inserted) == 4 and first.rejected == ()
+    exchange.sync(store, "g", str(path.with_name("own.jsonl")))
     second = exchange.import_file(store, "g", str(path))
+    assert not beads.behind(store.read, "g")
     assert (second.inserted, second.changed, second.unchanged) == ((), (), 5)
     elsewhere = exchange.import_file(store, "other", str(path))
     assert elsewhere.elsewhere == ("g-1", "g-2", "g-3", "g-4")

@@ -117,6 +117,15 @@ def test_tombstones_and_unknown_ids_are_not_found(store: Store) -> None:
     assert beads.ids(store.read) == ["api-abc"]
 
 
+def test_a_row_that_changed_meanwhile_is_left_alone(store: Store) -> None:
+    add(store, record("api-1"))
+    stale = beads.alive(store.read, "api-1")
+    with store.write() as db:
+        beads.update(db, "api-1", {"title": "newer"})
+        assert not beads.replace(db, stale, {"id": "api-1", "title": "stale"}, seq=beads.touch(db, "api"))
+    assert stored(store, "api-1")[0]["title"] == "newer"
+
+
 def test_an_id_exists_once_in_a_town(store: Store) -> None:
     add(store, record("api-1"))
     with pytest.raises(Conflict, match="api-1"):
