@@ -18,7 +18,7 @@ from vermas.config import load
 from vermas.errors import Conflict, UsageError, VermasError
 from vermas.lifecycle import desire
 from vermas.lifecycle.opening import open_site
-from vermas.lifecycle.site import actor, session_of
+from vermas.lifecycle.site import actor, sandbox_of, session_of
 from vermas.store import Store, beads, polecats, submissions
 from vermas.town import Town
 from vermas.types import Session
@@ -60,7 +60,13 @@ def show(name: str, as_json: bool) -> None:
     town = current_town()
     store = Store(town.db)
     row = acting.find_polecat(store, name, gone=True)
-    data = {**view(store, row), "sessions": _sessions(store, row), "submissions": _submissions(store, row), "commits": _commits(town, row)}
+    data = {
+        **view(store, row),
+        "sandbox": _sandbox(town, row),
+        "sessions": _sessions(store, row),
+        "submissions": _submissions(store, row),
+        "commits": _commits(town, row),
+    }
 
     def human() -> None:
         for key, value in data.items():
@@ -261,6 +267,15 @@ def _report(town: Town, row: sqlite3.Row, reached: Callable[[sqlite3.Row], bool]
     fresh = polecats.get(store.read, row["id"])
     reason = fresh["reason"] if fresh is not None else ""
     raise VermasError(f"{row['id']} is not {done} yet{': ' + reason if reason else ''}; see `vermas why {row['id']}`")
+
+
+def _sandbox(town: Town, row: sqlite3.Row) -> str:
+    """What a look at the checkout shows, in words."""
+    sandbox = sandbox_of(row)
+    if sandbox is None or row["gone"]:
+        return "none"
+    seen = open_site(town, load(town), row["rig"]).hooks.sandbox_inspect(sandbox)
+    return "; ".join((seen.kind, *seen.evidence))
 
 
 def _handle(store: Store, row: sqlite3.Row, session_no: int | None = None) -> Session:
