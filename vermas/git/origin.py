@@ -15,6 +15,8 @@ from vermas.git.repository import Repository
 _TIMEOUT_S = 900.0
 _LOOK_TIMEOUT_S = 60.0
 _MOVES = 5
+#: What a push says when a git of the origin's was killed or could not write: no answer, so no refusal.
+_BROKEN = ("(unpacker error)", "(unable to migrate objects to permanent storage)", "died of signal", "abnormal exit")
 
 
 def target_ref(target: str) -> str:
@@ -131,8 +133,8 @@ def push(vault: Path | str, origin: str, commit: str, branch: str, expected: str
     log = "\n".join(part for part in (result.text, result.stderr.strip()) if part)
     if result.returncode == 0:
         return PushResult("done", log)
-    broken = any(sign in log for sign in ("(unpacker error)", "died of signal", "abnormal exit"))
-    if "\n!" not in "\n" + result.text or broken:  # a git of the origin's that was killed, or its full disk, is no rule
+    broken = any(sign in log for sign in _BROKEN)
+    if "\n!" not in "\n" + result.text or broken:
         return PushResult("unreachable", log)
     moved = ("(stale info)", "(fetch first)", "(non-fast-forward)", "(failed to update ref)", "failed to lock", "cannot lock ref")
     return PushResult("moved" if any(sign in log for sign in moved) else "rejected", log)

@@ -9,7 +9,7 @@ from vermas import trash
 from vermas.errors import Conflict, GitError
 from vermas.git.files import git_dir, is_object_name, read_ref
 from vermas.types import Polecat, Rig, Sandbox
-from vermas_worktree.checkout import MARK, Checkout, Layout, label_of, read_line, trash_of, write_line
+from vermas_worktree.checkout import MARK, Checkout, Layout, drop_lock, label_of, read_line, trash_of, write_line
 from vermas_worktree.looking import link_problem, status
 
 
@@ -36,20 +36,28 @@ def _build(layout: Layout, rig: Rig, polecat: Polecat, base: str, place: str) ->
     label = label_of(polecat.branch)
     os.makedirs(polecat.slot_dir, exist_ok=True)
     for name in os.listdir(polecat.slot_dir):
-        if name.startswith(f".making-{label}-"):
+        if name.startswith(".making-"):  # of former polecats of the slot too
             trash.discard(os.path.join(polecat.slot_dir, name), trash_of(rig), label)
     layout.drop(rig, polecat.branch)
     # a new name each time: a git that outlived a killed VerMAS cannot write into this one
     making = os.path.join(polecat.slot_dir, f".making-{label}-{secrets.token_hex(4)}")
     os.mkdir(making, mode=0o700)
-    checkout = layout.checkout(rig, making, polecat.branch)
-    layout.lay_out(checkout, place, base)
-    write_line(checkout.file("HEAD"), f"ref: refs/heads/{polecat.branch}")
-    checkout.git("reset", "-q", "--hard", "--no-recurse-submodules", base)
-    if read_ref(checkout.common, f"refs/heads/{polecat.branch}") != base:
-        raise GitError(f"git did not create the branch {polecat.branch} in {checkout.common}")
-    write_line(checkout.file(MARK), f"{base} {polecat.branch}")
+    try:
+        _fill(layout, layout.checkout(rig, making, polecat.branch), polecat.branch, base, place)
+    except BaseException:
+        trash.discard(making, trash_of(rig), label)
+        raise
     os.rename(making, place)
+
+
+def _fill(layout: Layout, checkout: Checkout, branch: str, base: str, place: str) -> None:
+    layout.lay_out(checkout, place, base)
+    write_line(checkout.file("HEAD"), f"ref: refs/heads/{branch}")
+    drop_lock(checkout.common, f"refs/heads/{branch}")
+    checkout.git("reset", "-q", "--hard", "--no-recurse-submodules", base)
+    if read_ref(checkout.common, f"refs/heads/{branch}") != base:
+        raise GitError(f"git did not create the branch {branch} in {checkout.common}")
+    write_line(checkout.file(MARK), f"{base} {branch}")
 
 
 def _base_of_whole(checkout: Checkout, branch: str) -> str:

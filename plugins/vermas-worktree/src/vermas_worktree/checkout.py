@@ -90,3 +90,11 @@ def read_lines(path: str) -> list[str]:
 def write_line(path: str, line: str) -> None:
     with open(path, "wb") as file:
         file.write(os.fsencode(line) + b"\n")
+
+
+def drop_lock(common: str, ref: str) -> None:
+    """Remove git's lock file of a branch of the core's that no living process can hold: a killed git left it."""
+    try:
+        os.unlink(os.path.join(common, f"{ref}.lock"))
+    except FileNotFoundError:
+        pass

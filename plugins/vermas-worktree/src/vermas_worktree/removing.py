@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 
 from vermas import trash
@@ -10,9 +9,7 @@ from vermas.errors import GitError
 from vermas.git import Repository, run, untrusted
 from vermas.git.files import read_ref
 from vermas.types import Rig, Sandbox
-from vermas_worktree.checkout import Layout, label_of, trash_of
-
-log = logging.getLogger(__name__)
+from vermas_worktree.checkout import Layout, drop_lock, label_of, trash_of
 
 
 def remove(layout: Layout, rig: Rig, sandbox: Sandbox) -> None:
@@ -28,8 +25,10 @@ def remove(layout: Layout, rig: Rig, sandbox: Sandbox) -> None:
 def _delete_branch(rig: Rig, ref: str) -> None:
     """Delete a branch of the yard whose commit is in the vault; another one stays, as the only way to its commits.
 
-    A loose ref is deleted here as git does it, under its lock file; git itself is only needed when refs were packed.
+    A loose ref is deleted here as git does it, under its lock file; git itself is only needed when refs were packed. The sandbox is gone:
+    a lock file that is there already was left by something killed.
     """
+    drop_lock(rig.yard, ref)
     tip = read_ref(rig.yard, ref)
     if os.path.exists(os.path.join(rig.yard, "packed-refs")):
         tip = tip or _packed(rig, ref)
@@ -39,11 +38,7 @@ def _delete_branch(rig: Rig, ref: str) -> None:
     if tip is None or not Repository(rig.vault).has(tip):
         return
     path = os.path.join(rig.yard, ref)
-    try:
-        os.close(os.open(f"{path}.lock", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    except FileExistsError:
-        log.warning("branch %s stays: %s.lock is there", ref, path)
-        return
+    os.close(os.open(f"{path}.lock", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     try:
         if read_ref(rig.yard, ref) == tip:
             os.unlink(path)

@@ -1,0 +1,74 @@
+"""Writers of the vault's refs that are killed: what they leave behind stops nobody."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from vermas.errors import GitError
+from vermas.git import Repository, create_rig_repositories, push
+from vermas.testing.plugin import OriginFactory
+from vermas.testing.town import git
+
+
+@pytest.fixture
+def vault(vermas_origin: OriginFactory, tmp_path: Path) -> Repository:
+    create_rig_repositories(str(vermas_origin()), "main", tmp_path / "yard.git", tmp_path / "repo.git")
+    return Repository(tmp_path / "repo.git")
+
+
+def test_the_lock_file_of_a_killed_git_is_removed(vault: Repository) -> None:
+    sha = git(vault.path, "rev-parse", "refs/vermas/base/main")
+    ref = "refs/vermas/rescue/p1/1"
+    for name in (f"{ref}.lock", "packed-refs.lock"):
+        path = Path(vault.path, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    vault.update_ref(ref, sha, "")
+    assert vault.ref(ref) == sha
+    Path(vault.path, f"{ref}.lock").touch()
+    vault.delete_ref(ref, sha)
+    assert vault.ref(ref) is None
+
+
+def test_a_lock_file_on_a_branch_of_the_yard_may_be_an_agents(vault: Repository, tmp_path: Path) -> None:
+    yard = Repository(tmp_path / "yard.git", vault=vault.path)
+    sha = git(vault.path, "rev-parse", "refs/vermas/base/main")
+    Path(yard.path, "refs/heads/main.lock").touch()
+    with pytest.raises(GitError, match="cannot lock ref"):
+        yard.update_ref("refs/heads/main", sha)
+    assert Path(yard.path, "refs/heads/main.lock").exists()
+
+
+def test_many_writers_of_one_ref_wait_for_each_other(vault: Repository) -> None:
+    base = git(vault.path, "rev-parse", "refs/vermas/base/main")
+    tree = vault.commit(base).tree
+    commits = [vault.commit_tree(tree, [base], str(number), "Test <test@example.org>", number) for number in range(8)]
+    failures: list[Exception] = []
+
+    def write(commit: str) -> None:
+        try:
+            vault.update_ref("refs/vermas/shared", commit)
+        except GitError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(commit,)) for commit in commits]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert vault.ref("refs/vermas/shared") in commits
+
+
+def test_an_origin_whose_git_was_killed_has_not_refused(vault: Repository, vermas_origin: OriginFactory) -> None:
+    origin = vermas_origin("other")
+    base = git(origin, "rev-parse", "main")
+    git(vault.path, "fetch", "-q", str(origin), "main")
+    commit = vault.commit_tree(vault.commit(base).tree, [base], "work", "Test <test@example.org>", 1)
+    (origin / "objects" / commit[:2]).write_text("a file where git wants a directory: its unpacker fails")
+    pushed = push(vault.path, str(origin), commit, "main", base)
+    assert pushed.kind == "unreachable", pushed.log
+    assert git(origin, "rev-parse", "main") == base
