@@ -20,6 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from vermas.beads import exchange
+from vermas.errors import VermasError
 from vermas.git import HELD
 from vermas.lifecycle import landing, reconcile
 from vermas.lifecycle.advance import Wait
@@ -128,6 +129,7 @@ class RigLoop:
         self._observers = Observers(site)
         self._tick_at = 0.0
         self._export_at = 0.0
+        self._exchange_error = ""
         self._held_back: float | None = None
 
     def stop(self) -> None:
@@ -169,7 +171,7 @@ class RigLoop:
 
     def _everything(self) -> None:
         now = time.monotonic()
-        exchange.sync(self.site.store, self.site.rig.name, self.site.town.issues(self.site.rig.name))
+        self._exchange(now)
         self._tick_at = now + TICK_S
         for row in polecats.living(self.site.store.read, self.site.rig.name):
             self._schedule.wake(row["id"])
@@ -315,8 +317,20 @@ class RigLoop:
     def _export(self, *, force: bool = False) -> None:
         now = time.monotonic()
         if (force or now >= self._export_at) and beads.behind(self.site.store.read, self.site.rig.name):
+            self._exchange(now)
+
+    def _exchange(self, now: float) -> None:
+        """Bring the rig's JSONL file and the database together; a file that cannot be read or written stops nothing else."""
+        try:
             exchange.sync(self.site.store, self.site.rig.name, self.site.town.issues(self.site.rig.name))
-            self._export_at = now + EXPORT_S
+        except VermasError as error:
+            if str(error) != self._exchange_error:
+                self.site.note("beads-file-failed", why=str(error))
+            self._exchange_error = str(error)
+        else:
+            self._exchange_error = ""
+        took = time.monotonic() - now
+        self._export_at = time.monotonic() + max(EXPORT_S, 5 * took)
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError, OSError):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from vermas.beads.ready import ready_ids
+from vermas.beads.waiting import reasons
 from vermas.config import Config
 from vermas.errors import NotFound, RunError, VermasError
 from vermas.lifecycle.opening import open_site
@@ -153,9 +154,5 @@ def outcome(db: sqlite3.Connection, bead_id: str, rig: str, waiting: str = "") -
         stopped = polecat["want"] == "stop"
         why = f"{polecat['id']}: {polecat['reason'] or 'at work'}"
         return Outcome(bead_id=bead_id, rig=rig, title=bead["title"], state="stopped" if stopped else "working", why=why)
-    why = waiting or (f"status {bead['status']}" if bead["status"] != "open" else _not_ready(db, rig, bead_id))
+    why = waiting or "; ".join(reasons(db, bead)) or "ready"
     return Outcome(bead_id=bead_id, rig=rig, title=bead["title"], state="waiting", why=why)
-
-
-def _not_ready(db: sqlite3.Connection, rig: str, bead_id: str) -> str:
-    return "ready" if bead_id in ready_ids(db, rig) else "blocked by other beads, or deferred"
