@@ -406,7 +406,7 @@ def test_a_wrapper_is_blamed_for_its_own_exception(rigged: Rigged) -> None:
 
     jail.vermas_allocate = vermas_allocate  # type: ignore[attr-defined]
     hooks = rigged.hooks(one=implementing("vermas_allocate", lambda: types.Slot(name="a")), jail=jail)
-    with pytest.raises(PluginFailure, match="plugin 'jail'.*the jail broke"):
+    with pytest.raises(PluginFailure, match=r"plugin 'jail'.*the jail broke"):
         hooks.allocate(BEAD, (), 0.0)
 
 

@@ -67,9 +67,7 @@ def test_create_completes_an_interrupted_one(tmp_path: Path, step: str) -> None:
 
 def test_concurrent_creates_make_one_town(tmp_path: Path) -> None:
     code = "import sys; from vermas.town import create; print(create(sys.argv[1]).id)"
-    running = [
-        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "hq")], stdout=subprocess.PIPE, text=True) for _ in range(4)
-    ]
+    running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "hq")], stdout=subprocess.PIPE, text=True) for _ in range(4)]
     ids = {process.communicate(timeout=30)[0].strip() for process in running}
     assert ids == {Town(tmp_path / "hq").id}
 
@@ -122,7 +120,7 @@ def test_find_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     with pytest.raises(VermasError, match="vermas init"):
         find()
-    with pytest.raises(VermasError, match="--town says .*not a town"):
+    with pytest.raises(VermasError, match=r"--town says .*not a town"):
         find(tmp_path)
     monkeypatch.setenv("VERMAS_TOWN", str(tmp_path / "gone"))
     with pytest.raises(VermasError, match="VERMAS_TOWN says"):

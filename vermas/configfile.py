@@ -127,8 +127,6 @@ def display(value: Any) -> str:
     return str(value)
 
 
-
-
 def _split_position(message: str) -> tuple[str, str, str]:
     match = _POSITION.match(message)
     return (match[1], match[2] or "", match[3] or "") if match else (message, "", "")

@@ -88,7 +88,11 @@ def _check_table(file: ConfigFile, path: KeyPath, table: Mapping[str, Any], keys
             raise file.wrong((*path, key), f"unknown key {key!r} in [{name}]{nearest(key, list(keys))}")
         expected, test = keys[key]
         if not _has_type(value, expected):
-            hint = f"; for the text write it in quotes: {display(display(value))}" if expected == STRING and isinstance(value, (bool, int, float)) else ""
+            hint = (
+                f"; for the text write it in quotes: {display(display(value))}"
+                if expected == STRING and isinstance(value, (bool, int, float))
+                else ""
+            )
             raise file.wrong((*path, key), f"{name}.{key} must be {expected}, not {display(value)}{hint}")
         if message := test(value):
             raise file.wrong((*path, key), f"{name}.{key} = {display(value)}: {message}")

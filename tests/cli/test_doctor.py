@@ -169,7 +169,12 @@ def test_empty_slots_are_no_problem(vermas: Vermas, town: Town, web: str) -> Non
 
 def test_stale_and_held_locks(vermas: Vermas, town: Town, web: str) -> None:
     polecat = add_polecat(town)
-    names = {"stale": town.session_lock("p98"), "held": town.session_lock("p99"), "good": town.session_lock(polecat), "rig": town.rig_lock("gone")}
+    names = {
+        "stale": town.session_lock("p98"),
+        "held": town.session_lock("p99"),
+        "good": town.session_lock(polecat),
+        "rig": town.rig_lock("gone"),
+    }
     for path in names.values():
         Path(path).touch()
     with open(names["held"], "rb") as file:
@@ -232,7 +237,7 @@ def test_processes_of_an_earlier_session(vermas: Vermas, town: Town, stray: subp
     assert "session p1-1" in problems(vermas, expect=1)["processes"]["message"]
 
 
-RUNTIME = '''
+RUNTIME = """
 import pathlib
 from vermas.hookspecs import hookimpl
 from vermas.types import Session
@@ -250,7 +255,7 @@ def vermas_session_stop(rig, session, grace_s): (HERE / session.id).unlink()
 @hookimpl
 def vermas_session_discover(rig):
     return [Session(driver="files", id=path.name, polecat_id=path.name[:2], session_no=int(path.name[3:])) for path in HERE.glob("p?-*")]
-'''
+"""
 
 
 def test_sessions_without_a_polecat(vermas: Vermas, town: Town, web: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +282,7 @@ def test_sessions_without_a_polecat(vermas: Vermas, town: Town, web: str, tmp_pa
 def test_quarantined_beads(vermas: Vermas, town: Town, web: str) -> None:
     path = Path(town.issues("web") + ".quarantine")
     path.parent.mkdir(exist_ok=True)
-    path.write_text("# issues.jsonl:3: torn\n{\"id\": \n")
+    path.write_text('# issues.jsonl:3: torn\n{"id": \n')
     assert "1 line(s)" in problems(vermas, expect=0)["web: beads"]["message"]
 
 
@@ -315,7 +320,9 @@ def test_a_moved_town_is_mended(vermas: Vermas, town: Town, web: str, tmp_path: 
     subprocess.run(["git", "-C", moved.checkout("web", "slot0"), "status"], check=True, capture_output=True)
 
 
-def test_links_out_of_the_town_are_not_followed(vermas: Vermas, town: Town, web: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_out_of_the_town_are_not_followed(
+    vermas: Vermas, town: Town, web: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     victim = tmp_path / "victim"
     victim.mkdir()
     (victim / "gitdir").write_text(f"{town.root}/x\n")

@@ -80,7 +80,8 @@ class Environment:
 
     def _script(self, command: str, name: str) -> None:
         script = self.path / "bin" / name
-        script.write_text(f'#!/bin/sh\nexec "{self.path}/bin/{command.split()[0]}" {" ".join(command.split()[1:])} "$@"\n')
+        program, *arguments = command.split()
+        script.write_text(f'#!/bin/sh\nexec "{self.path}/bin/{program}" {" ".join(arguments)} "$@"\n')
         script.chmod(0o755)
 
 

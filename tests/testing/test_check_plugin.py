@@ -45,7 +45,7 @@ def test_a_plugin_without_hooks_is_none() -> None:
 
 
 def test_an_absent_plugin_names_those_that_exist() -> None:
-    with pytest.raises(AssertionError, match="installed are: .*slots"):
+    with pytest.raises(AssertionError, match=r"installed are: .*slots"):
         check_plugin("no-such-plugin")
 
 

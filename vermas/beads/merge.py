@@ -40,7 +40,7 @@ def _text(ours: Record, theirs: Record, base: Record) -> Record:
     merged = dict(theirs)
     for name in [*ours, *(name for name in base if name not in ours)]:
         mine, its, was = ours.get(name), theirs.get(name), base.get(name)
-        if mine == was or mine == its:
+        if mine in (was, its):
             continue
         if its == was:
             merged = with_field(merged, name, mine)

@@ -32,7 +32,11 @@ def show(as_json: bool) -> None:
 def get(key: str, as_json: bool) -> None:
     """Print the value of a dotted KEY, such as rigs.api.check."""
     value = load(current_town()).get(key)
-    lines = _lines(value, f"{key}.") if isinstance(value, Mapping) else [one_line(value) if isinstance(value, str) else one_line(display(value))]
+    lines = (
+        _lines(value, f"{key}.")
+        if isinstance(value, Mapping)
+        else [one_line(value) if isinstance(value, str) else one_line(display(value))]
+    )
     emit(value, as_json, "\n".join(lines))
 
 

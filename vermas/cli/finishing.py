@@ -80,7 +80,9 @@ def _git(caller: Caller, sandbox: str) -> dict[str, str]:
 
 def _clean_head(caller: Caller, sandbox: str) -> str:
     """The commit that is checked out on the polecat's branch, with nothing uncommitted beside it."""
-    status = run(None, "status", "--porcelain=v2", "--branch", "-z", "--ignore-submodules=dirty", env=_git(caller, sandbox), cwd=sandbox).fields()
+    status = run(
+        None, "status", "--porcelain=v2", "--branch", "-z", "--ignore-submodules=dirty", env=_git(caller, sandbox), cwd=sandbox
+    ).fields()
     head = next((line[13:] for line in status if line.startswith("# branch.oid ")), "")
     branch = next((line[14:] for line in status if line.startswith("# branch.head ")), "")
     if branch != caller.row["branch"]:

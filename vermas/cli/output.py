@@ -11,8 +11,8 @@ _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 
 
 def sanitize(text: str) -> str:
-    """Text for a terminal: control characters other than newline and tab, escape sequences, bidirectional and zero-width characters
-    and broken encodings appear as `\\x1b`, `\\u202e`…"""
+    r"""Text for a terminal: control characters other than newline and tab, escape sequences, bidirectional and zero-width characters
+    and broken encodings appear as `\x1b`, `\u202e`…"""
     if text.isascii() and text.isprintable():
         return text
     return "".join(char if char in "\n\t" else _visible(char) for char in text)

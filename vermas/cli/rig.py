@@ -64,7 +64,11 @@ def show(name: str, as_json: bool) -> None:
 
     town = current_town()
     data = _data(town, load(town).rig(name))
-    emit(data, as_json, "\n".join(f"{key:<13} {one_line(value if isinstance(value, str) else display(value))}" for key, value in data.items()))
+    emit(
+        data,
+        as_json,
+        "\n".join(f"{key:<13} {one_line(value if isinstance(value, str) else display(value))}" for key, value in data.items()),
+    )
 
 
 @rig.command()

@@ -13,7 +13,12 @@ from vermas.store import Store, events
 from vermas.town import Town
 
 # Relative to a rig's directory: where git and the sandbox plugins keep absolute paths.
-_LINKS = ("yard.git/worktrees/*/gitdir", "yard.git/objects/info/alternates", "polecats/*/*/.git", "polecats/*/*/.git/objects/info/alternates")
+_LINKS = (
+    "yard.git/worktrees/*/gitdir",
+    "yard.git/objects/info/alternates",
+    "polecats/*/*/.git",
+    "polecats/*/*/.git/objects/info/alternates",
+)
 
 
 def is_copy(town: Town, old: str) -> bool:
@@ -45,12 +50,8 @@ def relocate(town: Town, store: Store, old: str) -> str:
 
 def _links(town: Town) -> list[str]:
     """Agents can write here: what is reached through a symbolic link is not touched."""
-    found = []
-    for pattern in _LINKS:
-        for path in glob.glob(os.path.join(glob.escape(town.root), "*", pattern)):
-            if os.path.realpath(path) == path and os.path.isfile(path):
-                found.append(path)
-    return found
+    found = (path for pattern in _LINKS for path in glob.glob(os.path.join(glob.escape(town.root), "*", pattern)))
+    return [path for path in found if os.path.realpath(path) == path and os.path.isfile(path)]
 
 
 def _rewrite(path: str, old: str, new: str) -> bool:

@@ -86,7 +86,11 @@ def make_git_dir(git_dir: Path | str, lender: Path | str, head: str, *, like: st
     sha256 = len(like) == 64
     config = f"[core]\n\trepositoryformatversion = {int(sha256)}\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n"
     config += "[gc]\n\tauto = 0\n" + ("[extensions]\n\tobjectformat = sha256\n" if sha256 else "")
-    for name, text in (("config", config), ("HEAD", f"{head}\n"), ("objects/info/alternates", f"{quoted_path(os.path.realpath(lender))}\n")):
+    for name, text in (
+        ("config", config),
+        ("HEAD", f"{head}\n"),
+        ("objects/info/alternates", f"{quoted_path(os.path.realpath(lender))}\n"),
+    ):
         with open(os.path.join(git_dir, name), "xb") as file:
             file.write(os.fsencode(text))
 

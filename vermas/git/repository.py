@@ -205,6 +205,10 @@ class Repository:
 
         with Repo(self.path) as repo:
             repo.git.update_environment(
-                GIT_CONFIG_GLOBAL=os.devnull, GIT_CONFIG_NOSYSTEM="1", GIT_OPTIONAL_LOCKS="0", GIT_TERMINAL_PROMPT="0", **(environment or {})
+                GIT_CONFIG_GLOBAL=os.devnull,
+                GIT_CONFIG_NOSYSTEM="1",
+                GIT_OPTIONAL_LOCKS="0",
+                GIT_TERMINAL_PROMPT="0",
+                **(environment or {}),
             )
             yield repo

@@ -45,14 +45,15 @@ def check(options: object) -> list[str]:
     """What is wrong with a plugin's `Options` itself, a sentence each."""
     if not (isinstance(options, type) and dataclasses.is_dataclass(options)):
         return ["Options is not a dataclass"]
-    found = []
     try:
         hints = typing.get_type_hints(options)
     except (NameError, TypeError, AttributeError) as error:
         return [f"the annotations of Options cannot be resolved: {error}"]
-    for field in dataclasses.fields(options):
-        if field.init and not _known(hints[field.name]):
-            found.append(f"option {field.name!r} has the type {_name(hints[field.name])}, which TOML cannot fill")
+    found = [
+        f"option {field.name!r} has the type {_name(hints[field.name])}, which TOML cannot fill"
+        for field in dataclasses.fields(options)
+        if field.init and not _known(hints[field.name])
+    ]
     if not options.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         found.append("Options is not frozen: it is shared between threads, write @dataclass(frozen=True)")
     return found

@@ -42,17 +42,13 @@ def append(
 ) -> int:
     """Record an event with its evidence; answers its sequence number."""
     row = (time.time(), rig, kind, bead_id, polecat_id, session_no, json.dumps(data, ensure_ascii=False))
-    cursor = db.execute(
-        "INSERT INTO events (at, rig, kind, bead_id, polecat_id, session_no, data) VALUES (?, ?, ?, ?, ?, ?, ?)", row
-    )
+    cursor = db.execute("INSERT INTO events (at, rig, kind, bead_id, polecat_id, session_no, data) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     return int(cursor.lastrowid or 0)
 
 
 def since(db: sqlite3.Connection, seq: int, *, rig: str = "", limit: int = 1000) -> list[sqlite3.Row]:
     """Events after `seq`, the oldest first, of one rig or of all."""
-    return db.execute(
-        "SELECT * FROM events WHERE seq > ? AND (? = '' OR rig = ?) ORDER BY seq LIMIT ?", (seq, rig, rig, limit)
-    ).fetchall()
+    return db.execute("SELECT * FROM events WHERE seq > ? AND (? = '' OR rig = ?) ORDER BY seq LIMIT ?", (seq, rig, rig, limit)).fetchall()
 
 
 def newest(db: sqlite3.Connection, count: int, *, rig: str = "") -> list[sqlite3.Row]:

@@ -53,6 +53,4 @@ def close_of(db: sqlite3.Connection, *, polecat_id: str) -> None:
 
 def open_now(db: sqlite3.Connection, rig: str = "") -> list[sqlite3.Row]:
     """Open incidents of one rig or of all, the oldest first."""
-    return db.execute(
-        "SELECT * FROM incidents WHERE closed_at IS NULL AND (? = '' OR rig = ?) ORDER BY id", (rig, rig)
-    ).fetchall()
+    return db.execute("SELECT * FROM incidents WHERE closed_at IS NULL AND (? = '' OR rig = ?) ORDER BY id", (rig, rig)).fetchall()

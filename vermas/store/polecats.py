@@ -152,9 +152,7 @@ def living(db: sqlite3.Connection, rig: str = "") -> list[sqlite3.Row]:
 
 def every(db: sqlite3.Connection, rig: str = "", limit: int = 100) -> list[sqlite3.Row]:
     """Polecats of one rig or of all, the newest first, those that are gone included."""
-    return db.execute(
-        "SELECT * FROM polecats WHERE (? = '' OR rig = ?) ORDER BY number DESC LIMIT ?", (rig, rig, limit)
-    ).fetchall()
+    return db.execute("SELECT * FROM polecats WHERE (? = '' OR rig = ?) ORDER BY number DESC LIMIT ?", (rig, rig, limit)).fetchall()
 
 
 def of_bead(db: sqlite3.Connection, bead_id: str) -> sqlite3.Row | None:
@@ -165,9 +163,7 @@ def of_bead(db: sqlite3.Connection, bead_id: str) -> sqlite3.Row | None:
 
 def in_slot(db: sqlite3.Connection, rig: str, slot: str) -> sqlite3.Row | None:
     """The living polecat of a slot."""
-    row: sqlite3.Row | None = db.execute(
-        "SELECT * FROM polecats WHERE rig = ? AND slot = ? AND gone = 0", (rig, slot)
-    ).fetchone()
+    row: sqlite3.Row | None = db.execute("SELECT * FROM polecats WHERE rig = ? AND slot = ? AND gone = 0", (rig, slot)).fetchone()
     return row
 
 
@@ -225,9 +221,7 @@ def live_drivers(db: sqlite3.Connection, rig: str) -> set[str]:
 def update_session(db: sqlite3.Connection, polecat_id: str, session_no: int, **columns: Any) -> None:
     """Set columns of a session."""
     names = ", ".join(f"{name} = ?" for name in columns)
-    db.execute(
-        f"UPDATE sessions SET {names} WHERE polecat_id = ? AND session_no = ?", (*columns.values(), polecat_id, session_no)
-    )
+    db.execute(f"UPDATE sessions SET {names} WHERE polecat_id = ? AND session_no = ?", (*columns.values(), polecat_id, session_no))
 
 
 def relocate_handles(db: sqlite3.Connection, polecat_id: str, old: str, new: str) -> None:
@@ -277,13 +271,10 @@ def bead_starts(db: sqlite3.Connection, bead_id: str) -> int:
     return int(db.execute("SELECT count(*) FROM sessions WHERE bead_id = ? AND counted = 1", (bead_id,)).fetchone()[0])
 
 
-def record_step(
-    db: sqlite3.Connection, polecat_id: str, session_no: int, *, finding: str, action: str, called_human: bool
-) -> bool:
+def record_step(db: sqlite3.Connection, polecat_id: str, session_no: int, *, finding: str, action: str, called_human: bool) -> bool:
     """Note that a step is taken; False when one was already taken for this finding in this session."""
     cursor = db.execute(
-        "INSERT OR IGNORE INTO steps (polecat_id, session_no, finding, action, called_human, boot_id, mono)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO steps (polecat_id, session_no, finding, action, called_human, boot_id, mono) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (polecat_id, session_no, finding, action, int(called_human), boot_id(), time.monotonic()),
     )
     return cursor.rowcount == 1

@@ -29,7 +29,7 @@ HOSTILE = (
     "SLOT0",
     "slot-1",
     "slot²",
-    "slot١",
+    "slot١",  # noqa: RUF001 (a digit that is not 0 to 9)
     "slot 0",
     "slot0\n",
     "../slot0",

@@ -1,4 +1,4 @@
-"""A scripted agent: a real program that works in its checkout with git and ends with `vermas done`, as any agent would.
+r"""A scripted agent: a real program that works in its checkout with git and ends with `vermas done`, as any agent would.
 
 A rig runs it as its `script` agent: `command = fake_agent.command()`. Without a script it writes `<bead id>.txt`, commits and is done.
 Otherwise the bead's description holds one, a step per line:
@@ -10,7 +10,7 @@ Otherwise the bead's description holds one, a step per line:
     done
     ```
 
-`write FILE TEXT`, `append FILE TEXT` (`\\n` in TEXT is a newline; one more ends it), `commit MESSAGE` (everything; nothing to commit is
+`write FILE TEXT`, `append FILE TEXT` (`\n` in TEXT is a newline; one more ends it), `commit MESSAGE` (everything; nothing to commit is
 fine), `done [ARGS]`, `vermas ARGS`, `git ARGS`, `run ARGS`, `print TEXT`, `read` (a line of stdin, printed), `sleep S`, `wait-for FILE`, `exit N`,
 `crash` (SIGKILL to itself), `crash-once`, `forget-done-once` (exit 0), `ignore-term` (and HUP), `daemonise [PIDFILE]` (a child that leaves the
 session and ignores HUP), `flood BYTES`, `resolve FILE TEXT`. `first STEP` runs in session 1 only, `later STEP` in all others.

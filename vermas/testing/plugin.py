@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 class OriginFactory(Protocol):
-    """`(name="origin", files={"README.md": "hello\\n"}, bare=True)` makes a repository with one commit on `main`."""
+    r"""`(name="origin", files={"README.md": "hello\n"}, bare=True)` makes a repository with one commit on `main`."""
 
     def __call__(self, name: str = ..., files: Mapping[str, str | bytes] | None = ..., bare: bool = ...) -> Path: ...
 

@@ -101,7 +101,9 @@ class CreateCases:
         assert os.access(Path(second.path, "run.sh"), os.X_OK)
         assert os.readlink(Path(second.path, "link")) == "nowhere"
 
-    @pytest.mark.parametrize("remains", ["an empty directory", "files without git", "a .git that leads nowhere", "a file", "a dangling link"])
+    @pytest.mark.parametrize(
+        "remains", ["an empty directory", "files without git", "a .git that leads nowhere", "a file", "a dangling link"]
+    )
     def test_over_remains(self, sandboxes: SandboxBench, remains: str) -> None:
         """What an interrupted attempt may have left at the place is in nobody's way."""
         polecat = sandboxes.polecat()

@@ -139,7 +139,9 @@ class HostileCases:
         git(sandbox.path, "commit", "-q", "-m", "a repository inside")
         write(nested, "file.txt", "changed inside\n")
         _set_traps(nested, canary, "config")
-        write(sandbox, ".gitmodules", '[submodule "nested"]\n\tpath = nested\n\turl = /nowhere\n\tignore = none\n\tupdate = !touch canary\n')
+        write(
+            sandbox, ".gitmodules", '[submodule "nested"]\n\tpath = nested\n\turl = /nowhere\n\tignore = none\n\tupdate = !touch canary\n'
+        )
         assert sandboxes.inspect(sandbox).kind == "dirty"
         assert b"changed inside\n" in sandboxes.contents(sandboxes.rescue(sandbox))
         assert not canary.exists(), canary.read_text()

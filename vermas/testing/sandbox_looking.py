@@ -102,7 +102,9 @@ class LookCases:
         sandbox = sandboxes.create()
         merge_conflict(sandbox)
         seen = sandboxes.inspect(sandbox)
-        assert (seen.kind, seen.operation, seen.conflicts) == ("conflicted", "merge", ("AA README.md",)) or seen.conflicts == ("UU README.md",)
+        assert (seen.kind, seen.operation, seen.conflicts) == ("conflicted", "merge", ("AA README.md",)) or seen.conflicts == (
+            "UU README.md",
+        )
 
     def test_detached(self, sandboxes: SandboxBench) -> None:
         """No branch."""

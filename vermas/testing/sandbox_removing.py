@@ -170,7 +170,7 @@ def _rig_files(sandboxes: SandboxBench) -> set[str]:
     for directory, directories, _ in os.walk(sandboxes.rig.path):
         directories[:] = [name for name in directories if name not in ("objects", "logs", "refs", "polecats", "worktrees", "trash")]
         found.add(directory)
-    return found | {name for name in _trash(sandboxes)}
+    return found | set(_trash(sandboxes))
 
 
 def _trash(sandboxes: SandboxBench) -> list[str]:

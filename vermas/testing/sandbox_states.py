@@ -76,7 +76,18 @@ def untracked_directory(sandbox: Sandbox) -> None:
 
 
 def odd_names(sandbox: Sandbox) -> None:
-    for name in ("-rf", "new\nline", "tab\tand space", 'quo"te', "back\\slash", "ünï-漢字", ":(top)magic", "*", "#hash", os.fsdecode(b"latin-\xe9")):
+    for name in (
+        "-rf",
+        "new\nline",
+        "tab\tand space",
+        'quo"te',
+        "back\\slash",
+        "ünï-漢字",
+        ":(top)magic",
+        "*",
+        "#hash",
+        os.fsdecode(b"latin-\xe9"),
+    ):
         write(sandbox, name, f"content of {name!r}\n")
 
 

@@ -222,5 +222,5 @@ class TestClaude(ClaudeContract):
 
 @pytest.mark.parametrize("options", [{"command": ()}, {"command": ("",)}, {"ready_deadline_s": 0.0}])
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="command|ready_deadline_s"):
+    with pytest.raises(ValueError, match=r"command|ready_deadline_s"):
         Options(**options)

@@ -230,7 +230,7 @@ def test_a_start_that_fails_says_why_and_may_be_tried_again(bench: Bench, what: 
         "long": {"rig": replace(rig, run_dir=str(bench.tmp_path / ("x" * 100)))},
     }[what]
     (bench.tmp_path / ("x" * 100)).mkdir()
-    with pytest.raises((PluginError, FileNotFoundError), match="nowhere|No such file|too long"):
+    with pytest.raises((PluginError, FileNotFoundError), match=r"nowhere|No such file|too long"):
         bench.hooks.vermas_session_start(**{**arguments, **broken})
     assert bench.hooks.vermas_session_start(**arguments).id == f"{polecat.id}-1"
 

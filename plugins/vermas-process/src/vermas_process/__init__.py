@@ -91,7 +91,7 @@ def vermas_session_discover(rig: Rig) -> list[Session]:
 
 @hookimpl
 def vermas_session_attach(rig: Rig, session: Session) -> list[str] | None:
-    """A small client that connects the user's terminal; Ctrl-\\ detaches."""
+    r"""A small client that connects the user's terminal; Ctrl-\ detaches."""
     from vermas_process import looking, starting
 
     if session.driver != NAME or looking.observe(rig, session).state != "alive":

@@ -1,4 +1,4 @@
-"""Shows a session in the terminal it is run in: `python attach.py SOCKET`. Ctrl-\\ detaches; the session goes on.
+r"""Shows a session in the terminal it is run in: `python attach.py SOCKET`. Ctrl-\ detaches; the session goes on.
 
 Imports the standard library only, and nothing else of this plugin, so that it starts at once.
 """

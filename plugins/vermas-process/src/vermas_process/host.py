@@ -22,7 +22,7 @@ import sys
 import termios
 import time
 from _socket import AF_UNIX, SOCK_STREAM
-from _socket import socket as Socket
+from _socket import socket as Socket  # noqa: N812 (it is a type)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -63,7 +63,7 @@ def _run_host(argv: list[str]) -> str:
     with subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd="/", start_new_session=True
     ) as process:
-        assert process.stdout is not None
+        assert process.stdout is not None  # noqa: S101 (for the type checker)
         return _first_line(process.stdout.fileno())
 
 

@@ -92,11 +92,15 @@ def _judge(rig: Rig, attempt: Attempt, ended: ExitRecord | None, options: Option
         if not changed:
             return Verdict(kind="pass")
         names = ", ".join(changed[:10])
-        return Verdict(kind="fail", reasons=(f"the check passed, but it changed tracked files ({names}): what it judged is not what would land",))
+        return Verdict(
+            kind="fail", reasons=(f"the check passed, but it changed tracked files ({names}): what it judged is not what would land",)
+        )
     if attempt.number < options.attempts:
         return None
     why = _why_not_run(ended)
-    return Verdict(kind="needs-human", reasons=(f"the check could not be run to its end {attempt.number} times: {why}", *_tail(attempt, options)))
+    return Verdict(
+        kind="needs-human", reasons=(f"the check could not be run to its end {attempt.number} times: {why}", *_tail(attempt, options))
+    )
 
 
 def _why_not_run(ended: ExitRecord | None) -> str:

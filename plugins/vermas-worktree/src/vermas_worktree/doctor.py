@@ -27,7 +27,9 @@ def _git_version() -> Check:
     numbers = re.findall(r"\d+", text)
     version = (int(numbers[0]), int(numbers[1])) if len(numbers) > 1 else (0, 0)
     if version < _NEEDED:
-        return Check(name="git", status="error", message=f"{text} is too old", hint="install git 2.38 or later: `merge-tree --write-tree` is needed")
+        return Check(
+            name="git", status="error", message=f"{text} is too old", hint="install git 2.38 or later: `merge-tree --write-tree` is needed"
+        )
     return Check(name="git", status="ok", message=text)
 
 

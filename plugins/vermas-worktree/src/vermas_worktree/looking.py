@@ -42,7 +42,14 @@ def status(checkout: Checkout, *, index: str | None = None, every_file: bool = F
     """Ask git. Submodules are compared by their commit only: git would run with their own configuration inside. Raises GitError."""
     untracked = "all" if every_file else "normal"
     output = checkout.git(
-        "status", "--porcelain=v2", "--branch", "-z", "--no-renames", "--ignore-submodules=dirty", f"--untracked-files={untracked}", index=index
+        "status",
+        "--porcelain=v2",
+        "--branch",
+        "-z",
+        "--no-renames",
+        "--ignore-submodules=dirty",
+        f"--untracked-files={untracked}",
+        index=index,
     )
     found = Status()
     for record in output.fields():
@@ -155,7 +162,12 @@ def operation_in_progress(checkout: Checkout) -> str:
         return "rebase"
     if os.path.isdir(checkout.file("rebase-apply")):
         return "am" if os.path.exists(checkout.file("rebase-apply", "applying")) else "rebase"
-    for name, operation in (("MERGE_HEAD", "merge"), ("CHERRY_PICK_HEAD", "cherry-pick"), ("REVERT_HEAD", "revert"), ("BISECT_LOG", "bisect")):
+    for name, operation in (
+        ("MERGE_HEAD", "merge"),
+        ("CHERRY_PICK_HEAD", "cherry-pick"),
+        ("REVERT_HEAD", "revert"),
+        ("BISECT_LOG", "bisect"),
+    ):
         if os.path.exists(checkout.file(name)):
             return operation
     todo = read_line(checkout.file("sequencer", "todo"))

@@ -26,7 +26,9 @@ def snapshot(checkout: Checkout, branch: str, base: str) -> str:
     """
     tip = read_ref(checkout.common, f"refs/heads/{branch}") or base
     if not os.path.isdir(checkout.objects):
-        raise GitError(f"the git directory {checkout.common} is gone and its commits with it: nothing is removed, see what is left in {checkout.path}")
+        raise GitError(
+            f"the git directory {checkout.common} is gone and its commits with it: nothing is removed, see what is left in {checkout.path}"
+        )
     if not os.path.isdir(checkout.path):
         return tip
     with tempfile.TemporaryDirectory(prefix="vermas-snapshot-") as scratch:
@@ -153,5 +155,13 @@ def _inside_submodule(checkout: Checkout, path: str, base: str) -> str:
 
 
 def _commit(checkout: Checkout, tree: str, parents: list[str], message: str) -> str:
-    lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents), f"author {_PERSON} 0 +0000", f"committer {_PERSON} 0 +0000", "", message, ""]
+    lines = [
+        f"tree {tree}",
+        *(f"parent {parent}" for parent in parents),
+        f"author {_PERSON} 0 +0000",
+        f"committer {_PERSON} 0 +0000",
+        "",
+        message,
+        "",
+    ]
     return write_object(checkout.objects, "commit", os.fsencode("\n".join(lines)), like=tree, durable=False)
