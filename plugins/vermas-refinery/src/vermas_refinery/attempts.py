@@ -55,7 +55,7 @@ def prepare(attempt: Attempt, vault: str, commit: str, trash_dir: str) -> None:
 
 
 def start(attempt: Attempt, argv: list[str], env: Mapping[str, str], timeout_s: float, poke: str) -> int:
-    """Start the check under the supervisor, detached; returns the supervisor's pid. Twice is harmless: the second one finds the lock held."""
+    """Start the check under the supervisor, detached; returns its pid. Twice is harmless: the second one finds the lock held."""
     processes.write_spec(
         attempt.file("spec"),
         {
