@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from vermas.cli import main
 from vermas.testing import fake_agent
 from vermas.testing.plugin import OriginFactory
 from vermas.testing.reaper import end_marked
@@ -101,6 +103,36 @@ def fleet(tmp_path: Path, vermas_origin: OriginFactory) -> Iterator[Fleet]:
     yield Fleet(town=town, origins=tmp_path / "origins", env=env, make_origin=vermas_origin)
     end_marked([f"VERMAS_SESSION={town.id}/".encode(), os.fsencode(run_dir)])
     shutil.rmtree(short, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Desk(Fleet):
+    """A fleet whose commands run in this process: quicker, and with this process's plugins, deadlines and retries."""
+
+    capsys: pytest.CaptureFixture[str]
+
+    def vermas(self, *words: str, expect: int | None = 0, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command line to its end. Signal handlers are put back."""
+        assert stdin is None, "this process has no standard input to give"
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            code = main(["-C", self.town.root, *words])
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        printed = self.capsys.readouterr()
+        assert expect is None or code == expect, f"exit {code}\n{printed.out}\n{printed.err}"
+        return subprocess.CompletedProcess(words, code, printed.out, printed.err)
+
+
+@pytest.fixture
+def desk(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Desk:
+    """A town without rigs, driven in this process."""
+    for name in set(os.environ) - set(fleet.env):
+        monkeypatch.delenv(name)
+    for name, value in fleet.env.items():
+        monkeypatch.setenv(name, value)
+    return Desk(fleet.town, fleet.origins, fleet.env, fleet.make_origin, capsys)
 
 
 @pytest.fixture
