@@ -181,7 +181,8 @@ def test_metadata_without_a_name_is_passed_over(quiet_path: Site) -> None:
 def test_what_is_installed_is_known_without_importing_pluggy() -> None:
     import subprocess
 
-    code = "import sys; from vermas.plugins import catalog; catalog(); print([m for m in ('pluggy', 'click', 'packaging') if m in sys.modules])"
+    heavy = ("pluggy", "click", "packaging")
+    code = f"import sys; from vermas.plugins import catalog; catalog(); print([m for m in {heavy} if m in sys.modules])"
     for _ in range(2):  # the second finds the first one's memory, unless something was installed this very moment
         shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "pluggy" not in shown

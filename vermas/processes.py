@@ -214,7 +214,8 @@ def wait_ended(pidfds: Collection[int], timeout_s: float) -> bool:
 
 
 def tagged(prefix: str) -> list[int]:
-    """The living processes whose tag is `prefix` (`<town_id>`, `<town_id>/<polecat_id>` or a whole tag) or below it; this process is left out."""
+    """The living processes whose tag is `prefix` (`<town_id>`, `<town_id>/<polecat_id>` or a whole tag) or below it;
+    this process is left out."""
     wanted = TAG + prefix.rstrip("/").encode()
     me = os.getpid()
     return [int(name) for name in shim.names_in("/proc") if name.isdigit() and int(name) != me and _has_tag(int(name), wanted)]

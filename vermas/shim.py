@@ -1,10 +1,12 @@
 """The supervisor of one session: takes its lock, runs its agent, ends every descendant, and records how it ended.
 
 Run as `python -I -S shim.py SPEC`; standard library only, no imports from the rest. SPEC is a JSON file that is read once and removed (it
-holds the session's environment): `id`, `lock`, `record`, `exit`, `argv`, `env` (complete), `cwd`, `stdin`, `output`, `grace_s`, `poke`, `timeout_s`.
+holds the session's environment): `id`, `lock`, `record`, `exit`, `argv`, `env` (complete), `cwd`, `stdin`, `output`, `grace_s`, `poke`,
+`timeout_s`.
 
-The agent runs on the terminal the shim was given (as its foreground group in a tmux pane, as session leader on a fresh pty), or without any.
-TERM, HUP or INT end the whole tree. The exit code or signal is the agent's; 75 means refused: the lock is held, or the session ran already.
+The agent runs on the terminal the shim was given (as its foreground group in a tmux pane, as session leader on a fresh pty), or without
+any. TERM, HUP or INT end the whole tree. The exit code or signal is the agent's; 75 means refused: the lock is held, or the session ran
+already.
 
 Subreaper and `/proc` need Linux; elsewhere the agent's process group is ended instead of all its descendants.
 """

@@ -181,7 +181,8 @@ class Launch:
 
     `argv` is run without a shell in the sandbox; `env` is added to the session's allow-listed environment; `secrets` are names of
     variables of the operator's environment to pass on when set; `files` are written first. `prompt` says how the agent gets
-    the first prompt: `argument` (already in `argv`), `file` (it reads `VERMAS_PROMPT_FILE`), `stdin`, or `paste` (the core sends it when ready).
+    the first prompt: `argument` (already in `argv`), `file` (it reads `VERMAS_PROMPT_FILE`), `stdin`,
+    or `paste` (the core sends it when ready).
     `ready` is `"process"` (running is ready) or `"signal"` (ready once the agent called an in-session verb); `ready_deadline_s` is how
     long that may take. `resume_token` is what the next launch of this polecat gets back as `polecat.resume_token`.
     """
@@ -316,7 +317,8 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A judgement on evidence. `kind` is a stable word: `start-failed`, `crashed`, `exited`, `not-ready`, `stuck`…; `plugin` is filled by the core."""
+    """A judgement on evidence. `kind` is a stable word: `start-failed`, `crashed`, `exited`, `not-ready`, `stuck`…;
+    `plugin` is filled by the core."""
 
     kind: str
     severity: Severity
@@ -338,7 +340,8 @@ class PastStep:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
     """What the store remembers of a polecat and its bead. `starts_s` are the ages of its session starts, the newest first, counted
-    on disk before each start, since its last progress; `bead_starts` those of all polecats of this bead since then; `steps` the newest last."""
+    on disk before each start, since its last progress; `bead_starts` those of all polecats of this bead since then;
+    `steps` the newest last."""
 
     starts_s: tuple[float, ...] = ()
     bead_starts: int = 0
@@ -374,7 +377,8 @@ class Incident:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """Finished work: the pinned `commit` in the vault, what it started from, and who made it. `attempt` counts landing attempts of this bead from 1."""
+    """Finished work: the pinned `commit` in the vault, what it started from, and who made it.
+    `attempt` counts landing attempts of this bead from 1."""
 
     id: int
     rig: str
@@ -406,8 +410,8 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What one verifier says of a candidate. `running` means: ask again when the check's process ended (`wait_pid`, 0 when unknown) or after a
-    second. `config_hash` names the configuration that was checked; `log` is a file with the whole output."""
+    """What one verifier says of a candidate. `running` means: ask again when the check's process ended (`wait_pid`, 0 when unknown) or
+    after a second. `config_hash` names the configuration that was checked; `log` is a file with the whole output."""
 
     kind: Literal["pass", "fail", "needs-human", "running"]
     reasons: tuple[str, ...] = ()
@@ -419,8 +423,8 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landing:
-    """What became of a push: `landed` (`sha` is the target as re-read from the origin), `moved` (a new candidate is needed), `rejected` (`log`
-    says why; a human must act) or `retry` (in `retry_after_s` seconds)."""
+    """What became of a push: `landed` (`sha` is the target as re-read from the origin), `moved` (a new candidate is needed), `rejected`
+    (`log` says why; a human must act) or `retry` (in `retry_after_s` seconds)."""
 
     kind: Literal["landed", "moved", "rejected", "retry"]
     sha: str = ""

@@ -1,4 +1,5 @@
-"""Everything in docs/writing-plugins.md, as a reader would do it: in a fresh environment with the wheels of all distributions, without a registry."""
+"""Everything in docs/writing-plugins.md, as a reader would do it:
+in a fresh environment with the wheels of all distributions, without a registry."""
 
 from __future__ import annotations
 

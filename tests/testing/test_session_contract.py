@@ -24,7 +24,8 @@ def home(rig, session):
 @hookimpl
 def vermas_session_start(rig, polecat, sandbox, launch):
     number = polecat.session_no
-    session = Session(driver="tiny", id=f"{polecat.id}-{number}", polecat_id=polecat.id, session_no=number, locator={"slot": polecat.slot.name})
+    locator = {"slot": polecat.slot.name}
+    session = Session(driver="tiny", id=f"{polecat.id}-{number}", polecat_id=polecat.id, session_no=number, locator=locator)
     with open(Path(polecat.home, f"out-{number}"), "ab") as log:
         # The supervisor refuses a second start; its refusal is not output.
         if not log.tell():

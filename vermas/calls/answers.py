@@ -1,4 +1,5 @@
-"""Is an answer what its hook promises? The annotations of `vermas.hookspecs` and `vermas.types` are the schema; what they cannot say stands below."""
+"""Is an answer what its hook promises? The annotations of `vermas.hookspecs` and `vermas.types` are the schema;
+what they cannot say stands below."""
 
 from __future__ import annotations
 

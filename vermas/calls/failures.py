@@ -23,8 +23,9 @@ _TRACEBACK = 4000
 class Failure:
     """One failed hook call: the data of an event.
 
-    `kind`: it `raised`; missed its `deadline` (its effect is unknown); was not asked because an earlier call for the same subject still hangs
-    (`busy`); gave an `invalid` answer; or there is nobody to ask (`missing`). `subject` is the id of the bead, polecat, session or candidate.
+    `kind`: it `raised`; missed its `deadline` (its effect is unknown); was not asked because an earlier call for the same subject still
+    hangs (`busy`); gave an `invalid` answer; or there is nobody to ask (`missing`).
+    `subject` is the id of the bead, polecat, session or candidate.
     """
 
     plugin: str
@@ -75,7 +76,8 @@ def trace(error: BaseException) -> str:
 
 
 def culprit(error: BaseException, impls: Iterable[HookImpl]) -> str:
-    """The name of the plugin whose function the exception came out of, innermost first (a wrapper may be to blame); "" when none is in it."""
+    """The name of the plugin whose function the exception came out of, innermost first (a wrapper may be to blame);
+    "" when none is in it."""
     owners = {getattr(inspect.unwrap(impl.function), "__code__", None): impl.plugin_name for impl in impls}
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return next((owners[frame.f_code] for frame in reversed(frames) if frame.f_code in owners), "")

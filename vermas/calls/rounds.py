@@ -80,7 +80,8 @@ class Rounds:
         lost: Callable[[PluginFailure], None] | None = None,
         skip: str = "",
     ) -> list[Answer]:
-        """The answers that are not None, in the order of the rig's list; all are asked at once. Failures are reported and given to `lost`."""
+        """The answers that are not None, in the order of the rig's list; all are asked at once.
+        Failures are reported and given to `lost`."""
         asked: list[Asked] = []
         said: list[Answer] = []
         for plugin in self._asker.implementers(hook):

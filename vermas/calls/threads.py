@@ -1,4 +1,5 @@
-"""Reusable daemon threads for calls that may never return. Handing a call over and back costs some 20 µs; starting a thread costs three times that."""
+"""Reusable daemon threads for calls that may never return.
+Handing a call over and back costs some 20 µs; starting a thread costs three times that."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from typing import Any
 
 
 class Call:
-    """One function call on another thread. After `wait` answered True: `value`, or `error` when it raised anything at all; and `duration_s`."""
+    """One function call on another thread. After `wait` answered True: `value`, or `error` when it raised anything at all;
+    and `duration_s`."""
 
     __slots__ = ("_context", "_function", "_unfinished", "duration_s", "error", "value")
 
@@ -48,8 +50,8 @@ class Call:
 
 
 class Threads:
-    """A stack of idle daemon threads: the last one used is the next one used, more are started when all are busy. `keep` of them stay, until
-    they had nothing to do for `idle_s`."""
+    """A stack of idle daemon threads: the last one used is the next one used, more are started when all are busy. `keep` of them stay,
+    until they had nothing to do for `idle_s`."""
 
     def __init__(self, keep: int = 8, idle_s: float = 30.0) -> None:
         self._keep = keep

@@ -122,7 +122,8 @@ def update(bead_id: str, force: bool, as_json: bool, **given: Any) -> None:
 @force_option
 @json_option
 def close(bead_ids: tuple[str, ...], reason: str, force: bool, as_json: bool) -> None:
-    """Close beads, all of them or none. A bead that a polecat works on is closed by landing its work: stop the polecat first, or use --force."""
+    """Close beads, all of them or none. A bead that a polecat works on is closed by landing its work:
+    stop the polecat first, or use --force."""
     _move(bead_ids, "closed", as_json, reason=_text(reason, "reason"), force=force)
 
 

@@ -35,7 +35,8 @@ def _visible(char: str) -> str:
 
 
 def emit(data: Any, as_json: bool, human: str | Callable[[], None]) -> None:
-    """Print `data` as JSON, or the same for people: a text, or a function that prints it. Foreign text in it is the caller's to sanitize."""
+    """Print `data` as JSON, or the same for people: a text, or a function that prints it.
+    Foreign text in it is the caller's to sanitize."""
     if as_json:
         print_json(data)
     elif callable(human):

@@ -1,6 +1,7 @@
 """What git keeps in plain files, read and laid out without a process: where a repository is, its refs, whose objects it borrows.
 
-The formats are those of gitrepository-layout(5). A ref that is not found here may still exist packed: `None` means "ask git", never "absent".
+The formats are those of gitrepository-layout(5). A ref that is not found here may still exist packed:
+`None` means "ask git", never "absent".
 """
 
 from __future__ import annotations

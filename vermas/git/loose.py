@@ -16,10 +16,11 @@ _FORBIDDEN = {b"", b".", b"..", b".git"}
 
 
 def copy_commit(vault: Path | str, sources: list[str], commit: str) -> bool:
-    """Copy `commit` and all it needs into the objects directory `vault`; False, with nothing copied, when it is more than a few small objects.
+    """Copy `commit` and all it needs into the objects directory `vault`;
+    False, with nothing copied, when it is more than a few small objects.
 
-    An object is stored only after everything that it points to, and under the name that its content has. So an object that is in the vault is
-    complete there, which is also where the walk ends. Raises GitError when an object is corrupt, forged or malformed.
+    An object is stored only after everything that it points to, and under the name that its content has. So an object that is in the vault
+    is complete there, which is also where the walk ends. Raises GitError when an object is corrupt, forged or malformed.
     """
     found = _collect(vault, sources, commit)
     for name, (kind, content) in (found or {}).items():

@@ -66,8 +66,8 @@ def _verify(site: Site, row: sqlite3.Row, submission: Submission) -> Waiting | N
     verdicts = site.hooks.verify(candidate)
     if any(verdict.kind == "fail" for verdict in verdicts):
         reasons = "\n".join(reason for verdict in verdicts if verdict.kind == "fail" for reason in verdict.reasons)
-        text = f"The rig's check failed on your work merged with {submission.target}. Mend it and run `vermas done` again.\n\n{fenced(reasons)}"
-        _rework(site, row, "red", _last_line(reasons), text, candidate.base)
+        text = f"The rig's check failed on your work merged with {submission.target}. Mend it and run `vermas done` again."
+        _rework(site, row, "red", _last_line(reasons), f"{text}\n\n{fenced(reasons)}", candidate.base)
         return None
     if any(verdict.kind == "needs-human" for verdict in verdicts):
         _hold(site, row, "; ".join(reason for verdict in verdicts for reason in verdict.reasons))

@@ -21,7 +21,8 @@ _RULES = """\
 
 
 def render(rig: Rig, polecat: Polecat, sandbox: Sandbox, *, brief: str, merge_sha: str, sections: Sequence[Section]) -> str:
-    """The whole text of the prompt file. `brief` is what happened before (a red check, a conflict, a handoff), `merge_sha` a commit to merge first."""
+    """The whole text of the prompt file. `brief` is what happened before (a red check, a conflict, a handoff),
+    `merge_sha` a commit to merge first."""
     bead = polecat.bead
     parts = [
         f"You are {polecat.actor} ({polecat.id}, session {polecat.session_no}), a worker of VerMAS on the rig {rig.name}.\n",

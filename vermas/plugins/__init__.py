@@ -1,5 +1,5 @@
-"""Entry points → one `pluggy.PluginManager` per rig, holding exactly the plugins that the rig names. Installed is not active: nothing is imported
-before a rig names it.
+"""Entry points → one `pluggy.PluginManager` per rig, holding exactly the plugins that the rig names. Installed is not active: nothing is
+imported before a rig names it.
 
 What is installed (`catalog`) is read at every start of the command line, so pluggy and the rest come in only when they are used.
 """

@@ -92,7 +92,8 @@ class RigPlugins:
                 raise ConfigError(f"options are set for a plugin named {name!r}, which is not installed" + _did_you_mean(near))
 
     def with_drivers(self, names: Iterable[str], extra: Mapping[str, object] | None = None) -> RigPlugins:
-        """These plugins, and for driver hooks also those among `names` that the rig does not name. Never raises for those: see `unavailable`."""
+        """These plugins, and for driver hooks also those among `names` that the rig does not name.
+        Never raises for those: see `unavailable`."""
         loaded: list[Plugin] = []
         unavailable: dict[str, PluginError] = {}
         for name in dict.fromkeys(names):

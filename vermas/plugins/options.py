@@ -27,7 +27,8 @@ class _Wrong(Exception):
 def fill(options: type, raw: Mapping[str, Any], plugin: str) -> Any:
     """The `Options` of `plugin` from its table in the configuration.
 
-    :raises ConfigError: an unknown, missing or ill-typed option, or one that the dataclass itself refuses (ValueError); names plugin and key.
+    :raises ConfigError: an unknown, missing or ill-typed option, or one that the dataclass itself refuses (ValueError); it
+        names plugin and key.
     """
     if not (dataclasses.is_dataclass(options) and isinstance(options, type)):
         raise ConfigError(f"plugin {plugin!r}: its Options is not a dataclass")

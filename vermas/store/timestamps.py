@@ -14,7 +14,8 @@ def now_us() -> int:
 
 
 def parse_us(text: object) -> int:
-    """Any ISO 8601 time; digits beyond microseconds are dropped, a time without offset is UTC. 0 for anything else and for Go's zero time."""
+    """Any ISO 8601 time; digits beyond microseconds are dropped, a time without offset is UTC.
+    0 for anything else and for Go's zero time."""
     if not isinstance(text, str) or not text:
         return 0
     try:

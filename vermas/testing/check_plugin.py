@@ -9,10 +9,10 @@ from vermas.plugins import catalog, implementations, import_entry_point, options
 def check_plugin(plugin: object | str) -> None:
     """Fail, listing every problem, when a plugin would be refused by VerMAS or silently never be called by pluggy.
 
-    Found are: hooks without `@hookimpl`, misspelt hooks and arguments, keyword-only and variable parameters, `async def`, generators that are not
-    wrappers, wrappers that do not yield, a hook implemented twice, a runtime or sandbox that makes what it cannot handle, and an `Options`
-    that is not a frozen dataclass of types that TOML has. Of an installed plugin, given by the name of its entry point, also the entry point, its
-    import, a clash of names, and the range of `vermas` that the distribution declares.
+    Found are: hooks without `@hookimpl`, misspelt hooks and arguments, keyword-only and variable parameters, `async def`, generators that
+    are not wrappers, wrappers that do not yield, a hook implemented twice, a runtime or sandbox that makes what it cannot handle, and an
+    `Options` that is not a frozen dataclass of types that TOML has. Of an installed plugin, given by the name of its entry point, also the
+    entry point, its import, a clash of names, and the range of `vermas` that the distribution declares.
 
     :param plugin: the name of an installed plugin, or the module (or other object) with the hooks.
     :raises AssertionError: one line for each problem.

@@ -11,12 +11,13 @@ Otherwise the bead's description holds one, a step per line:
     ```
 
 `write FILE TEXT`, `append FILE TEXT` (`\n` in TEXT is a newline; one more ends it), `commit MESSAGE` (everything; nothing to commit is
-fine), `done [ARGS]`, `vermas ARGS`, `git ARGS`, `run ARGS`, `print TEXT`, `read` (a line of stdin, printed), `sleep S`, `wait-for FILE`, `exit N`,
-`crash` (SIGKILL to itself), `crash-once`, `forget-done-once` (exit 0), `ignore-term` (and HUP), `daemonise [PIDFILE]` (a child that leaves the
-session and ignores HUP), `flood BYTES`, `resolve FILE TEXT`. `first STEP` runs in session 1 only, `later STEP` in all others.
+fine), `done [ARGS]`, `vermas ARGS`, `git ARGS`, `run ARGS`, `print TEXT`, `read` (a line of stdin, printed), `sleep S`, `wait-for FILE`,
+`exit N`, `crash` (SIGKILL to itself), `crash-once`, `forget-done-once` (exit 0), `ignore-term` (and HUP), `daemonise [PIDFILE]`
+(a child that leaves the session and ignores HUP), `flood BYTES`, `resolve FILE TEXT`. `first STEP` runs in session 1 only,
+`later STEP` in all others.
 
-A prompt with the line `Merge this commit first: <commit>` is a rework: the commit is merged, the conflicts are settled by the `resolve` steps, or
-by keeping both sides where the script has none, and the work is done again. The other steps are left out then.
+A prompt with the line `Merge this commit first: <commit>` is a rework: the commit is merged, the conflicts are settled by the `resolve`
+steps, or by keeping both sides where the script has none, and the work is done again. The other steps are left out then.
 """
 
 from __future__ import annotations

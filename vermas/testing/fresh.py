@@ -1,6 +1,7 @@
 """Call a plugin's hook in a process of its own: what another VerMAS, or the same one after a restart, would see.
 
-Run as `python -m vermas.testing.fresh`: a pickled `Call` on stdin, a pickled answer on stdout. With `stay` the process then waits to be killed.
+Run as `python -m vermas.testing.fresh`: a pickled `Call` on stdin, a pickled answer on stdout.
+With `stay` the process then waits to be killed.
 """
 
 from __future__ import annotations

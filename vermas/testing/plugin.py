@@ -1,7 +1,7 @@
 """The pytest plugin of VerMAS: real repositories, rigs, polecats and launches for tests of plugins.
 
-Loaded in every pytest run where `vermas` is installed, so it imports nothing of weight before a fixture is used. All fixtures are factories;
-what they make lies under `tmp_path`, and at the end of the test every process of their towns is ended.
+Loaded in every pytest run where `vermas` is installed, so it imports nothing of weight before a fixture is used. All fixtures are
+factories; what they make lies under `tmp_path`, and at the end of the test every process of their towns is ended.
 """
 
 from __future__ import annotations

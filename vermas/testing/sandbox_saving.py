@@ -19,7 +19,8 @@ from vermas.types import Sandbox
 
 
 class SaveCases:
-    """Snapshots: complete, repeatable, fetchable, and the sandbox stays as it is. `rescue` is the snapshot as VerMAS takes it, into the vault."""
+    """Snapshots: complete, repeatable, fetchable, and the sandbox stays as it is.
+    `rescue` is the snapshot as VerMAS takes it, into the vault."""
 
     plugin: ClassVar[str]
 

@@ -1,4 +1,5 @@
-"""The states that agents leave a sandbox in, made with git as an agent would: for the cases of `SandboxContract` and for plugins' own tests."""
+"""The states that agents leave a sandbox in, made with git as an agent would:
+for the cases of `SandboxContract` and for plugins' own tests."""
 
 from __future__ import annotations
 

@@ -169,7 +169,8 @@ class Bench:
         return record
 
     def ended(self, running: Running) -> processes.ExitRecord:
-        """Wait for the end: the exit record is there, the supervisor has gone, and the runtime agrees with it or says that the session is gone."""
+        """Wait for the end: the exit record is there, the supervisor has gone,
+        and the runtime agrees with it or says that the session is gone."""
         record: processes.ExitRecord = self.wait(lambda: processes.read_exit(exit_file(running.polecat)), "the exit record is there")
         self.wait(lambda: not processes.lock_held(lock_file(running.rig, running.polecat)), "the supervisor has gone")
         self.wait(lambda: not self.alive(running), "the runtime sees the end")

@@ -59,7 +59,8 @@ class Place:
         program = directory / "bin/vermas"
         program.parent.mkdir()
         program.write_text(
-            f'#!/bin/sh\nfile=$(mktemp {self.signals}/.XXXXXX)\n[ "$3" = --stdin ] && cat > $file\nmv $file {self.signals}/$(date +%s%N).$2\n'
+            f'#!/bin/sh\nfile=$(mktemp {self.signals}/.XXXXXX)\n[ "$3" = --stdin ] && cat > $file\n'
+            f"mv $file {self.signals}/$(date +%s%N).$2\n"
         )
         program.chmod(0o755)
         self.env = {

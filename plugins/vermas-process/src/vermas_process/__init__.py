@@ -1,7 +1,7 @@
 """Agent sessions without tmux: a small host process per session keeps its terminal, its log and its input socket.
 
-Files are the interface: whatever looks at a session (`observe`, `read`, `discover`) reads them and starts no process, also from a VerMAS that
-was started later. How a host works is in `vermas_process.host`.
+Files are the interface: whatever looks at a session (`observe`, `read`, `discover`) reads them and starts no process, also from a VerMAS
+that was started later. How a host works is in `vermas_process.host`.
 """
 
 from __future__ import annotations

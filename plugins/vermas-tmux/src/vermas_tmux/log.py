@@ -1,7 +1,7 @@
 """The output of a session: one append-only file, written by a `cat` that tmux feeds. A cursor is an offset in it.
 
-When the file holds more than it should, its oldest blocks are given back to the file system in place (Linux `fallocate`), so that offsets stay
-what they are, the writer goes on undisturbed, and the file itself tells where the kept part begins (`SEEK_DATA`).
+When the file holds more than it should, its oldest blocks are given back to the file system in place (Linux `fallocate`), so that offsets
+stay what they are, the writer goes on undisturbed, and the file itself tells where the kept part begins (`SEEK_DATA`).
 """
 
 from __future__ import annotations

@@ -89,7 +89,8 @@ def _deliver(journal: int, rig: Rig, session: Session, text: str, key: str) -> R
 
 
 def _paste(session: Session, pane: Pane, size: int, delay_s: float) -> list[list[str]]:
-    """Both buffers go to the program itself, also while a human scrolls (a key would go to the scroll mode); then a look whether it lives."""
+    """Both buffers go to the program itself, also while a human scrolls (a key would go to the scroll mode);
+    then a look whether it lives."""
     text, enter = f"vermas-{session.id}-text", f"vermas-{session.id}-enter"
     pause = [["run-shell", "-d", f"{delay_s:g}"]] if delay_s > 0 else []
     paste = [["load-buffer", "-b", text, "-"], ["paste-buffer", "-d", "-p", "-r", "-b", text, "-t", pane.id]]

@@ -49,8 +49,8 @@ class Checkout:
 class Layout:
     """Where a provider keeps the git directory of a checkout.
 
-    `checkout(rig, path, branch)` names the places, `lay_out(checkout, place, base)` makes the git directory of files that will be moved to `place`,
-    `drop(rig, branch)` discards what lies outside of the files.
+    `checkout(rig, path, branch)` names the places, `lay_out(checkout, place, base)` makes the git directory of
+    files that will be moved to `place`, `drop(rig, branch)` discards what lies outside of the files.
     """
 
     driver: str

@@ -177,7 +177,8 @@ def operation_in_progress(checkout: Checkout) -> str:
 
 
 def stashes(checkout: Checkout, branch: str, *, detached: bool) -> list[str]:
-    """The stash entries made on `branch` (and, when detached, those made on no branch). All worktrees share one stash: others' are not ours."""
+    """The stash entries made on `branch` (and, when detached, those made on no branch).
+    All worktrees share one stash: others' are not ours."""
     try:
         with open(os.path.join(checkout.common, "logs", "refs", "stash"), "rb") as file:
             lines = os.fsdecode(file.read()).splitlines()

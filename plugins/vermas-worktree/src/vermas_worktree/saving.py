@@ -18,7 +18,8 @@ _PERSON = "VerMAS <vermas@localhost>"
 
 
 def snapshot(checkout: Checkout, branch: str, base: str) -> str:
-    """The name of a commit that has the present commit as its first parent (the base, when there is none) and in its tree all files as they are.
+    """The name of a commit that has the present commit as its first parent (the base,
+    when there is none) and in its tree all files as they are.
 
     Further parents keep what a tree cannot: the index where it differs from both, the branch and the commits of an unfinished
     operation, stash entries, repositories inside. The commit has fixed dates, so the same content has the same name; without
