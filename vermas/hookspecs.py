@@ -152,6 +152,7 @@ def vermas_agent_classify(rig: Rig, polecat: Polecat, evidence: Evidence) -> Age
     A pure function of its arguments: events before transcript before screen.
 
     :returns: the state; `None` when unsure or when the agent is not this plugin's.
+    :raises Exception: counts as `None` and is recorded.
     """
 
 
@@ -160,6 +161,8 @@ def vermas_agent_usage(rig: Rig, polecat: Polecat, evidence: Evidence) -> Usage 
     """Say what the session has spent. (first, since 0.1)
 
     Called when a session ends; the answer is recorded in the event of its end.
+
+    :raises Exception: counts as `None` and is recorded.
     """
 
 
