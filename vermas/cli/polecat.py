@@ -25,6 +25,7 @@ from vermas.types import Session
 
 _READ_BYTES = 65536
 _FOLLOW_S = 0.2
+_SHOWN_COMMITS = 20
 
 
 @click.group()
@@ -76,7 +77,8 @@ def show(name: str, as_json: bool) -> None:
             ("session", "state", "end", "stopped by"), [(s["no"], s["state"], s["exit"], s["stopped_by"]) for s in data["sessions"]]
         )
         if data["commits"]:
-            print_table(("commit", "subject"), [(c["sha"][:12], c["subject"]) for c in data["commits"]])
+            rows = [(c["sha"][:12], c["files"], f"+{c['added']} -{c['removed']}", c["subject"]) for c in data["commits"]]
+            print_table(("commit", "files", "lines", "subject"), rows)
 
     emit(data, as_json, human)
 
@@ -306,8 +308,8 @@ def _submissions(store: Store, row: sqlite3.Row) -> list[dict[str, object]]:
     return [{key: line[key] for key in keys} for line in submissions.of_polecat(store.read, row["id"])]
 
 
-def _commits(town: Town, row: sqlite3.Row) -> list[dict[str, str]]:
-    """The submitted or rescued commits of a polecat, from the vault."""
+def _commits(town: Town, row: sqlite3.Row) -> list[dict[str, object]]:
+    """The newest commits of a polecat's submitted or rescued work, with what they change, from the vault."""
     from vermas.git import Repository
 
     tips = [row["rescued"]] if row["rescued"] not in ("", "nothing", "destroyed") else []
@@ -315,5 +317,14 @@ def _commits(town: Town, row: sqlite3.Row) -> list[dict[str, str]]:
     tips += [line["commit_sha"] for line in submissions.of_polecat(store.read, row["id"])]
     if not tips or not row["base_sha"]:
         return []
-    history = Repository(town.vault(row["rig"])).history(f"{row['base_sha']}..{tips[-1]}", 20)
-    return [{"sha": commit.sha, "subject": commit.subject} for commit in history]
+    with Repository(town.vault(row["rig"])).gitpython() as repo:
+        return [
+            {
+                "sha": commit.hexsha,
+                "subject": str(commit.summary),
+                "files": commit.stats.total["files"],
+                "added": commit.stats.total["insertions"],
+                "removed": commit.stats.total["deletions"],
+            }
+            for commit in repo.iter_commits(f"{row['base_sha']}..{tips[-1]}", max_count=_SHOWN_COMMITS)
+        ]
