@@ -39,21 +39,24 @@ def find_polecat(store: Store, name: str, *, gone: bool = False) -> sqlite3.Row:
 def make_true(town: Town, config: Config, rig: str, polecat_id: str, reached: Callable[[sqlite3.Row], bool]) -> bool:
     """Reconcile one polecat until `reached`, here or in the process that holds the rig; False when that takes longer than 30 s."""
     lock = FileLock(town.rig_lock(rig), "polecat", blocking=False)
+    deadline = time.monotonic() + _DEADLINE_S
     try:
         lock.acquire(blocking=False)
     except Locked:
         poke(town, rig)
-        return _await(town, polecat_id, reached)
+        if _await(town, lock, polecat_id, reached, deadline):
+            return True
+        if time.monotonic() >= deadline:
+            return False
     held = HELD.set((lock.fd,))
     try:
-        return _reconcile_here(open_site(town, config, rig), polecat_id, reached)
+        return _reconcile_here(open_site(town, config, rig), polecat_id, reached, deadline)
     finally:
         HELD.reset(held)
         lock.release()
 
 
-def _reconcile_here(site: Site, polecat_id: str, reached: Callable[[sqlite3.Row], bool]) -> bool:
-    deadline = time.monotonic() + _DEADLINE_S
+def _reconcile_here(site: Site, polecat_id: str, reached: Callable[[sqlite3.Row], bool], deadline: float) -> bool:
     while True:
         passed = reconcile(site, {polecat_id})
         row = polecats.get(site.store.read, polecat_id)
@@ -65,16 +68,23 @@ def _reconcile_here(site: Site, polecat_id: str, reached: Callable[[sqlite3.Row]
         time.sleep(wait.seconds)
 
 
-def _await(town: Town, polecat_id: str, reached: Callable[[sqlite3.Row], bool]) -> bool:
+def _await(town: Town, lock: FileLock, polecat_id: str, reached: Callable[[sqlite3.Row], bool], deadline: float) -> bool:
+    """Whether another process made it so. False at the deadline, or with the lock taken when its holder left: it may have been
+    another verb, which only saw to a polecat of its own."""
     store = Store(town.db)
-    deadline = time.monotonic() + _DEADLINE_S
     try:
-        while time.monotonic() < deadline:
+        while True:
             row = polecats.get(store.read, polecat_id)
             if row is None or reached(row):
                 return True
-            time.sleep(_POLL_S)
-        return False
+            if time.monotonic() >= deadline:
+                return False
+            try:
+                lock.acquire(blocking=False)
+            except Locked:
+                time.sleep(_POLL_S)
+                continue
+            return False
     finally:
         store.close()
 

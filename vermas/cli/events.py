@@ -38,7 +38,7 @@ _SENTENCES = {
     "effect-failed": "failed, tried again in {retry_in_s:.0f} s: {why}",
     "incident-opened": "a human is needed: {title}",
     "incident-notified": "a human was told",
-    "plugin-failed": "{hook} of {plugin} ({distribution} {version}): {error}",
+    "plugin-failed": "{hook} of {plugin} ({distribution} {version}): {error}; {fix}",
     "asked": "{by}: {want}",
 }
 
@@ -56,7 +56,7 @@ def sentence(event: Event) -> str:
         text = f"{event.kind} {_pairs(event)}"
     if event.kind == "session-ended":
         text += _ending(event)
-    return one_line(text).rstrip()
+    return one_line(text).rstrip("; ")
 
 
 def line(event: Event) -> str:

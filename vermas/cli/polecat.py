@@ -7,25 +7,24 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 import click
 
 from vermas.cli import acting
 from vermas.cli.app import current_town, json_option
 from vermas.cli.output import age, emit, one_line, print_table
+from vermas.cli.polecatview import commit_lines, sandbox_state, session_lines, submission_lines, view
 from vermas.config import load
 from vermas.errors import Conflict, UsageError, VermasError
 from vermas.lifecycle import desire
 from vermas.lifecycle.opening import open_site
-from vermas.lifecycle.site import actor, sandbox_of, session_of
-from vermas.store import Store, beads, polecats, submissions
+from vermas.lifecycle.site import session_of
+from vermas.store import Store, polecats
 from vermas.town import Town
 from vermas.types import Session
 
 _READ_BYTES = 65536
 _FOLLOW_S = 0.2
-_SHOWN_COMMITS = 20
 
 
 @click.group()
@@ -63,10 +62,10 @@ def show(name: str, as_json: bool) -> None:
     row = acting.find_polecat(store, name, gone=True)
     data = {
         **view(store, row),
-        "sandbox": _sandbox(town, row),
-        "sessions": _sessions(store, row),
-        "submissions": _submissions(store, row),
-        "commits": _commits(town, row),
+        "sandbox": sandbox_state(town, row),
+        "sessions": session_lines(store, row),
+        "submissions": submission_lines(store, row),
+        "commits": commit_lines(town, row),
     }
 
     def human() -> None:
@@ -220,46 +219,6 @@ def destroy(name: str, yes_destroy_work: bool) -> None:
     _report(town, row, lambda fresh: bool(fresh["gone"]), "destroyed")
 
 
-def view(store: Store, row: sqlite3.Row) -> dict[str, Any]:
-    """A polecat as data."""
-    session = polecats.session(store.read, row["id"], row["session_no"])
-    bead = beads.get(store.read, row["bead_id"])
-    return {
-        "id": row["id"],
-        "rig": row["rig"],
-        "actor": actor(row["rig"], row["slot"]),
-        "slot": row["slot"],
-        "bead": row["bead_id"],
-        "title": bead["title"] if bead is not None else "",
-        "agent": row["agent"],
-        "state": state(store, row, session),
-        "why": row["reason"] or row["outcome"],
-        "session_no": row["session_no"],
-        "branch": row["branch"],
-        "base": row["base_sha"],
-        "rescued": row["rescued"],
-        "age_s": round(max(0.0, time.time() - row["created_at"]), 1),
-    }
-
-
-def state(store: Store, row: sqlite3.Row, session: sqlite3.Row | None) -> str:
-    """One word for what a polecat is doing."""
-    if row["gone"]:
-        return "gone"
-    if row["want"] == "gone":
-        return "removing"
-    if row["submitted"]:
-        waiting = [line for line in submissions.of_polecat(store.read, row["id"]) if line["state"] in ("queued", "checking", "green")]
-        return {"queued": "submitted", "checking": "checking", "green": "landing"}[waiting[-1]["state"]] if waiting else "submitted"
-    if row["want"] == "stop":
-        return "stopped" if session is None or session["state"] == "ended" else "stopping"
-    if session is None:
-        return "preparing"
-    if session["state"] == "ended":
-        return "restarting"
-    return "starting" if session["state"] == "starting" else "working"
-
-
 def _report(town: Town, row: sqlite3.Row, reached: Callable[[sqlite3.Row], bool], done: str) -> None:
     config = load(town)
     if acting.make_true(town, config, row["rig"], row["id"], reached):
@@ -271,15 +230,6 @@ def _report(town: Town, row: sqlite3.Row, reached: Callable[[sqlite3.Row], bool]
     raise VermasError(f"{row['id']} is not {done} yet{': ' + reason if reason else ''}; see `vermas why {row['id']}`")
 
 
-def _sandbox(town: Town, row: sqlite3.Row) -> str:
-    """What a look at the checkout shows, in words."""
-    sandbox = sandbox_of(row)
-    if sandbox is None or row["gone"]:
-        return "none"
-    seen = open_site(town, load(town), row["rig"]).hooks.sandbox_inspect(sandbox)
-    return "; ".join((seen.kind, *seen.evidence))
-
-
 def _handle(store: Store, row: sqlite3.Row, session_no: int | None = None) -> Session:
     number = row["session_no"] if session_no is None else session_no
     session = polecats.session(store.read, row["id"], number)
@@ -287,44 +237,3 @@ def _handle(store: Store, row: sqlite3.Row, session_no: int | None = None) -> Se
     if handle is None:
         raise Conflict(f"{row['id']} has no session {number or ''}".rstrip())
     return handle
-
-
-def _sessions(store: Store, row: sqlite3.Row) -> list[dict[str, object]]:
-    return [
-        {
-            "no": s["session_no"],
-            "state": s["state"],
-            "driver": s["driver"],
-            "exit": s["exit"],
-            "stopped_by": s["stopped_by"],
-            "start_error": s["start_error"],
-        }
-        for s in polecats.sessions(store.read, row["id"])
-    ]
-
-
-def _submissions(store: Store, row: sqlite3.Row) -> list[dict[str, object]]:
-    keys = ("id", "commit_sha", "attempt", "state", "reasons", "landed_sha")
-    return [{key: line[key] for key in keys} for line in submissions.of_polecat(store.read, row["id"])]
-
-
-def _commits(town: Town, row: sqlite3.Row) -> list[dict[str, object]]:
-    """The newest commits of a polecat's submitted or rescued work, with what they change, from the vault."""
-    from vermas.git import Repository
-
-    tips = [row["rescued"]] if row["rescued"] not in ("", "nothing", "destroyed") else []
-    store = Store(town.db)
-    tips += [line["commit_sha"] for line in submissions.of_polecat(store.read, row["id"])]
-    if not tips or not row["base_sha"]:
-        return []
-    with Repository(town.vault(row["rig"])).gitpython() as repo:
-        return [
-            {
-                "sha": commit.hexsha,
-                "subject": str(commit.summary),
-                "files": commit.stats.total["files"],
-                "added": commit.stats.total["insertions"],
-                "removed": commit.stats.total["deletions"],
-            }
-            for commit in repo.iter_commits(f"{row['base_sha']}..{tips[-1]}", max_count=_SHOWN_COMMITS)
-        ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from vermas.cli.events import line, sentence
 from vermas.cli.output import age, one_line
-from vermas.cli.polecat import state
+from vermas.cli.polecatview import state
 from vermas.run import Run
 from vermas.store import Store, polecats
 from vermas.town import Town

@@ -13,7 +13,7 @@ from vermas.beads.ready import ready_ids
 from vermas.cli.app import current_town, json_option
 from vermas.cli.events import line
 from vermas.cli.output import age, emit, one_line, print_table
-from vermas.cli.polecat import view
+from vermas.cli.polecatview import view
 from vermas.config import load
 from vermas.errors import Locked, NotFound
 from vermas.processes import FileLock, lock_holder
