@@ -25,7 +25,7 @@ from vermas import processes
 from vermas.errors import PluginError
 from vermas.testing.plugin import LaunchFactory, PolecatFactory, RigFactory
 from vermas.testing.session_bench import Bench, Running
-from vermas.types import to_json
+from vermas.types import Launch, to_json
 
 LISTENER = "stty raw -echo; : > ready; exec cat > got"
 SLEEPER = ": > ready; exec sleep 60"
@@ -293,6 +293,15 @@ def test_a_disk_that_is_full_loses_output_and_not_the_session(tmp_path: Path) ->
     log.close()
 
 
+def test_last_words_of_a_program_without_supervisor_are_kept(bench: Bench) -> None:
+    arguments = bench.prepare("")
+    launch = Launch(argv=(sys.executable, "-c", "print('x' * 30000, end='words', flush=True)"))
+    running = Running(**{**arguments, "launch": launch}, session=bench.hooks.vermas_session_start(**{**arguments, "launch": launch}))
+    bench.wait(lambda: not bench.alive(running), "it has ended")
+    assert bench.observe(running).exit_code == 0
+    assert b"".join(piece.data for piece in bench.read_to_end(running)) == b"x" * 30000 + b"words"
+
+
 # messages
 
 
@@ -455,6 +464,12 @@ def test_interrupt_key_of_a_viewer_reaches_the_agent(bench: Bench, viewers: list
     viewer.type(b"\x03")
     viewer.expect(b"interrupted")
     assert viewer.process.poll() is None
+
+
+def test_attach_makes_a_full_screen_program_paint(bench: Bench, viewers: list[Viewer]) -> None:
+    running = bench.start_ready("trap 'echo painted' WINCH; : > ready; while :; do sleep 0.02; done")
+    viewers.append(viewer := Viewer(bench, running, rows=33, columns=99))
+    viewer.expect(b"painted")
 
 
 def test_two_viewers_see_the_same(bench: Bench, viewers: list[Viewer]) -> None:

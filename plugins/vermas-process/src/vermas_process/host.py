@@ -584,7 +584,6 @@ def leave_descriptors(home: str, session_id: str) -> None:
         errors = null
     for fd, source in ((0, null), (1, null), (2, errors)):
         os.dup2(source, fd)
-    os.chdir("/")
 
 
 def answer(line: str) -> None:
