@@ -44,10 +44,9 @@ def make_true(town: Town, config: Config, rig: str, polecat_id: str, reached: Ca
         lock.acquire(blocking=False)
     except Locked:
         poke(town, rig)
-        if _await(town, lock, polecat_id, reached, deadline):
-            return True
-        if time.monotonic() >= deadline:
-            return False
+        answer = _await(town, lock, polecat_id, reached, deadline)
+        if answer is not None:
+            return answer
     held = HELD.set((lock.fd,))
     try:
         return _reconcile_here(open_site(town, config, rig), polecat_id, reached, deadline)
@@ -68,8 +67,8 @@ def _reconcile_here(site: Site, polecat_id: str, reached: Callable[[sqlite3.Row]
         time.sleep(wait.seconds)
 
 
-def _await(town: Town, lock: FileLock, polecat_id: str, reached: Callable[[sqlite3.Row], bool], deadline: float) -> bool:
-    """Whether another process made it so. False at the deadline, or with the lock taken when its holder left: it may have been
+def _await(town: Town, lock: FileLock, polecat_id: str, reached: Callable[[sqlite3.Row], bool], deadline: float) -> bool | None:
+    """Whether another process made it so by the deadline. None, with the lock taken, when its holder left before: it may have been
     another verb, which only saw to a polecat of its own."""
     store = Store(town.db)
     try:
@@ -84,7 +83,7 @@ def _await(town: Town, lock: FileLock, polecat_id: str, reached: Callable[[sqlit
             except Locked:
                 time.sleep(_POLL_S)
                 continue
-            return False
+            return None
     finally:
         store.close()
 
