@@ -385,7 +385,8 @@ def test_threads_without_work_end_and_none_is_lost() -> None:
 def test_the_failure_says_everything(rigged: Rigged) -> None:
     with pytest.raises(PluginFailure) as caught:
         rigged.hooks(one=implementing("vermas_allocate", raising(ValueError("two\nlines")))).allocate(BEAD, (), 0.0)
-    assert str(caught.value) == "plugin 'one': vermas_allocate for app-1 raised ValueError: two lines"
+    said = "plugin 'one': vermas_allocate for app-1 raised ValueError: two lines; upgrade one, or leave it out: -p no:one"
+    assert str(caught.value) == said
     assert "in body" in caught.value.failure.traceback
     assert isinstance(caught.value.__cause__, ValueError)
     assert types.to_json(caught.value.failure)["kind"] == "raised"

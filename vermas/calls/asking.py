@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from vermas.calls.answers import promised
 from vermas.calls.deadlines import DEADLINES_S, HELD_BACK_FOR_ALL
 from vermas.calls.failures import Failure, FailureKind, PluginBusy, PluginFailure, PluginTimeout, culprit, one_line, trace
 from vermas.calls.threads import Call, Threads
-from vermas.errors import Unsupported
+from vermas.errors import Unsupported, VermasError
 from vermas.plugins.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -102,7 +103,10 @@ class Asker:
         name = culprit(error, asked.caller.get_hookimpls())
         plugin = (self._plugins.get(name) if name else None) or asked.plugin
         said = f"raised {one_line(error)}"
-        return PluginFailure(failure(plugin, asked.hook, asked.subject, "raised", said, asked.call.duration_s, trace(error)))
+        failed = failure(plugin, asked.hook, asked.subject, "raised", said, asked.call.duration_s, trace(error))
+        if isinstance(error, VermasError):  # made for users: it says itself what to do
+            failed = dataclasses.replace(failed, fix="")
+        return PluginFailure(failed)
 
     def _caller(self, plugin: Plugin, hook: str) -> pluggy.HookCaller:
         known = self._callers.get((plugin.name, hook))
@@ -131,6 +135,7 @@ def failure(plugin: Plugin, hook: str, subject: str, kind: FailureKind, error: s
         error=error,
         duration_s=round(duration_s, 6),
         traceback=trace,
+        fix=f"upgrade {plugin.distribution or plugin.name}, or leave it out: -p no:{plugin.name}" if kind != "missing" else "",
     )
 
 

@@ -37,11 +37,13 @@ class Failure:
     error: str
     duration_s: float = 0.0
     traceback: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
         source = f" ({self.distribution} {self.version})" if self.distribution else ""
         subject = f" for {self.subject}" if self.subject else ""
-        return f"plugin {self.plugin!r}{source}: {self.hook}{subject} {self.error}"
+        fix = f"; {self.fix}" if self.fix else ""
+        return f"plugin {self.plugin!r}{source}: {self.hook}{subject} {self.error}{fix}"
 
 
 class PluginFailure(PluginError):
