@@ -33,6 +33,16 @@ def test_the_lock_file_of_a_killed_git_is_removed(vault: Repository) -> None:
     assert vault.ref(ref) is None
 
 
+def test_lock_files_where_nobody_writes_again(vault: Repository) -> None:
+    left = Path(vault.path, "refs/vermas/submitted/p1/1.lock")
+    left.parent.mkdir(parents=True)
+    left.touch()
+    vault.tidy("refs/vermas/submitted/p2")
+    assert left.exists()
+    vault.tidy("refs/vermas/submitted/p1")
+    assert not left.exists()
+
+
 def test_a_lock_file_on_a_branch_of_the_yard_may_be_an_agents(vault: Repository, tmp_path: Path) -> None:
     yard = Repository(tmp_path / "yard.git", vault=vault.path)
     sha = git(vault.path, "rev-parse", "refs/vermas/base/main")

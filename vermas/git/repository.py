@@ -173,6 +173,11 @@ class Repository:
             with suppress(FileNotFoundError):
                 os.unlink(os.path.join(self.path, f"{name}.lock"))
 
+    def tidy(self, directory: str) -> None:
+        """Remove the lock files that killed gits left in a directory of refs which nobody will write again. No process."""
+        with self._alone(), suppress(FileNotFoundError):
+            self._drop_stale_locks(f"{directory}/{name.removesuffix('.lock')}" for name in os.listdir(os.path.join(self.path, directory)))
+
     def delete_ref(self, ref: str, old: str | None = None) -> None:
         """Delete `ref`; with `old` only if it is there now. An absent ref is success without `old`."""
         self.update_refs([(ref, "", old)])

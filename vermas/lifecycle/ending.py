@@ -123,6 +123,7 @@ def remove(site: Site, row: sqlite3.Row) -> None:
     sandbox = sandbox_of(row) or _unrecorded(site, row)
     if sandbox is not None:
         site.hooks.sandbox_remove(sandbox)
+    site.vault.tidy(f"refs/vermas/submitted/{row['id']}")
     polecat = site.polecat(row)
     _archive(site, polecat.home, row["id"])
     with site.store.write() as db:
