@@ -91,7 +91,7 @@ class Fleet:
 def fleet(tmp_path: Path, vermas_origin: OriginFactory) -> Iterator[Fleet]:
     """A town without rigs."""
     short = tempfile.mkdtemp(prefix="vt-", dir="/tmp")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("VERMAS_", "GIT_", "TMUX"))}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("VERMAS_", "GIT_", "TMUX", "PYTHON"))}
     env |= {"XDG_RUNTIME_DIR": short, "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONWARNINGS": "error", "COLUMNS": "200"}
     before, os.environ["XDG_RUNTIME_DIR"] = os.environ.get("XDG_RUNTIME_DIR"), short
     town = create(tmp_path / "hq")
@@ -114,6 +114,7 @@ class Desk(Fleet):
     def vermas(self, *words: str, expect: int | None = 0, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command line to its end. Signal handlers are put back."""
         assert stdin is None, "this process has no standard input to give"
+        self.capsys.readouterr()
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             code = main(["-C", self.town.root, *words])
