@@ -19,6 +19,7 @@ from vermas.types import Candidate, Submission, Verdict, from_json, to_json
 
 _FAILURES = 3
 _RETRY_S = 2.0
+_RETRY_MOST_S = 60.0
 _CHECK_POLL_S = 1.0
 
 
@@ -64,6 +65,9 @@ def _build(site: Site, row: sqlite3.Row, submission: Submission) -> Waiting | No
 def _verify(site: Site, row: sqlite3.Row, submission: Submission) -> Waiting | None:
     candidate = from_json(Candidate, json.loads(row["candidate"]))
     verdicts = site.hooks.verify(candidate)
+    if row["failures"]:
+        with site.store.write() as db:
+            submissions.update(db, row["id"], failures=0)
     if any(verdict.kind == "fail" for verdict in verdicts):
         reasons = "\n".join(reason for verdict in verdicts if verdict.kind == "fail" for reason in verdict.reasons)
         text = f"The rig's check failed on your work merged with {submission.target}. Mend it and run `vermas done` again."
@@ -105,8 +109,9 @@ def _land(site: Site, row: sqlite3.Row, submission: Submission) -> Waiting | Non
     elif landing.kind == "rejected":
         _hold(site, row, landing.log)
     else:
-        _later(site, row, landing.retry_after_s, landing.log)
-        return Waiting(seconds=landing.retry_after_s)
+        delay = min(_RETRY_MOST_S, landing.retry_after_s * 2 ** min(row["failures"], 10))
+        _later(site, row, delay, landing.log)
+        return Waiting(seconds=delay)
     return None
 
 
@@ -152,6 +157,10 @@ def _later(site: Site, row: sqlite3.Row, delay_s: float, why: str) -> None:
             db, row["id"], retry_boot=polecats.boot_id(), retry_mono=time.monotonic() + delay_s, failures=row["failures"] + 1
         )
         _record(site, db, row, "landing-delayed", why=why, retry_in_s=delay_s)
+        polecat = polecats.get(db, row["polecat_id"])
+        if row["failures"] + 1 == _FAILURES and polecat is not None:  # it goes on trying
+            title = f"{row['bead_id']}: landing fails again and again"
+            site.call_human(db, polecat, key=f"delayed-{row['id']}", severity="medium", title=title, body=why)
 
 
 def _failed(site: Site, row: sqlite3.Row, failure: PluginFailure) -> Waiting | None:

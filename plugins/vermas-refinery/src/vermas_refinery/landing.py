@@ -7,7 +7,7 @@ from vermas.git import Repository, push, refresh_target
 from vermas.git.origin import read_target, target_ref
 from vermas.types import Candidate, Landing, Rig
 
-_RETRY_S = 5.0
+_RETRY_S = 1.0  # the core waits longer each time
 
 
 def land(rig: Rig, candidate: Candidate) -> Landing:
