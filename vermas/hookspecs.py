@@ -281,7 +281,7 @@ def vermas_verify(rig: Rig, candidate: Candidate) -> Verdict | None:
     and are asked again: called any number of times for the same candidate, also after a restart, a check runs to its end once.
 
     :returns: the `Verdict`; `None` when this verifier has nothing to say about this rig.
-    :raises Exception: not a pass; asked again later.
+    :raises Exception: not a pass; asked again later; after three failures in a row a human is told.
     """
 
 

@@ -91,7 +91,8 @@ class Asker:
         if asked.call.error is not None:
             raise self._raised(asked, asked.call.error) from asked.call.error
         answer = asked.call.value
-        if KINDS[asked.hook] == "broadcast":  # pluggy makes a list of it, without the None
+        if KINDS[asked.hook] == "broadcast":  # pluggy makes a list of it, without the None; a wrapper may make anything
+            insist(asked, "" if isinstance(answer, list) else f"a wrapper answers a {type(answer).__name__}, not a list of answers")
             answer = answer[0] if answer else None
         if answer is not None:
             insist(asked, promised(asked.hook)(answer, "the answer"))

@@ -67,6 +67,10 @@ class Hooks:
         self.plugins = plugins
         self._ask = Rounds(plugins, Asker(plugins, threads or Threads(), deadlines_s), report)
 
+    def report(self, error: PluginFailure) -> None:
+        """Record the failure of a call after which the caller goes on."""
+        self._ask.report(error)
+
     def gate(self, bead: Bead, running: Sequence[Polecat], now: float) -> list[Defer]:
         arguments = {"rig": self.rig, "bead": bead, "running": running, "now": now}
         return [answer for _, answer in self._ask.broadcast("vermas_gate", bead.id, arguments)]
@@ -208,15 +212,16 @@ class Hooks:
         return answer
 
     def verify(self, candidate: Candidate) -> list[Verdict]:
-        """All verdicts, each with its `plugin` filled in. A verifier that failed is `running`: not a pass, and to be asked again."""
-        verdicts: list[Verdict] = []
+        """All verdicts, each with its `plugin` filled in.
 
-        def lost(error: PluginFailure) -> None:
-            verdicts.append(Verdict(kind="running", reasons=(str(error),), plugin=error.failure.plugin))
-
+        :raises PluginFailure: a verifier failed, so that nobody knows whether the candidate is good, and no other one says that it is bad.
+        """
+        failed: list[PluginFailure] = []
         arguments = {"rig": self.rig, "candidate": candidate}
-        said = self._ask.broadcast("vermas_verify", candidate.submission.polecat_id, arguments, lost=lost)
-        return [dataclasses.replace(verdict, plugin=asked.plugin.name) for asked, verdict in said] + verdicts
+        said = self._ask.broadcast("vermas_verify", candidate.submission.polecat_id, arguments, lost=failed.append)
+        if failed and all(verdict.kind != "fail" for _, verdict in said):
+            raise failed[0]
+        return [dataclasses.replace(verdict, plugin=asked.plugin.name) for asked, verdict in said]
 
     def land(self, candidate: Candidate) -> Landing:
         arguments = {"rig": self.rig, "candidate": candidate}

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from vermas.beads.ready import ready_ids
+from vermas.calls import PluginFailure
 from vermas.lifecycle.site import Site, actor
 from vermas.store import beads, polecats
-from vermas.types import Pending, Slot
+from vermas.types import Bead, Pending, Slot
 
 _LOST_RACES = 20
 
@@ -36,7 +37,12 @@ def dispatch(site: Site, *, only: Iterable[str] | None = None, limit: int) -> Di
         if len(polecats.living(site.store.read, site.rig.name)) >= limit:
             waiting[bead_id] = f"{limit} polecats are at work"
             break
-        answer = spawn(site, bead_id)
+        try:
+            answer = spawn(site, bead_id)
+        except PluginFailure as error:  # this bead stays ready; the others are none of its business
+            site.hooks.report(error)
+            waiting[bead_id] = str(error)
+            continue
         if isinstance(answer, str):
             started.append(answer)
         elif isinstance(answer, Pending):
@@ -59,15 +65,24 @@ def preview(site: Site, *, only: Iterable[str] | None = None) -> list[dict[str, 
         if chosen is not None and bead_id not in chosen:
             continue
         bead = site.bead(bead_id)
-        held = _gated(site, bead_id)
-        answer = None if held is not None else site.hooks.allocate(bead, taken, time.time())
-        if isinstance(answer, Slot):
-            taken.append(answer.name)
-            would = f"start in {answer.name}"
-        else:
-            would = f"wait: {held.why if held else answer.why if answer else 'no plugin offers a slot'}"
-        lines.append({"rig": site.rig.name, "bead": bead_id, "title": bead.title, "would": would})
+        slot, why = _foreseen(site, bead, taken)
+        taken += [slot] if slot else []
+        lines.append({"rig": site.rig.name, "bead": bead_id, "title": bead.title, "would": f"start in {slot}" if slot else f"wait: {why}"})
     return lines
+
+
+def _foreseen(site: Site, bead: Bead, taken: list[str]) -> tuple[str, str]:
+    """The slot that a bead would get, or why none."""
+    held = _gated(site, bead.id)
+    if held is not None:
+        return "", held.why
+    try:
+        answer = site.hooks.allocate(bead, taken, time.time())
+    except PluginFailure as error:
+        return "", str(error)
+    if isinstance(answer, Slot):
+        return answer.name, ""
+    return "", answer.why if answer else "no plugin offers a slot"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
