@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from vermas.cli.output import one_line
+from vermas.cli.output import one_line, sanitize
 from vermas.types import Event
 
 #: What each kind of event says; `{…}` are keys of its data.
@@ -43,6 +43,10 @@ _SENTENCES = {
 }
 
 
+#: Keys that hold several lines of somebody's output.
+_OUTPUT = ("tail", "log", "traceback")
+
+
 def sentence(event: Event) -> str:
     """What happened, without who and when. Foreign text is made harmless."""
     template = _SENTENCES.get(event.kind)
@@ -64,6 +68,18 @@ def line(event: Event) -> str:
     clock = time.strftime("%H:%M:%S", time.localtime(event.at))
     who = event.polecat_id or "-"
     return f"{clock}  {one_line(event.rig):<10}  {who:<5}  {one_line(event.bead_id):<12}  {sentence(event)}"
+
+
+def evidence(event: Event) -> list[str]:
+    """What an event knows beyond its sentence, a line each; the end of an agent's output as it was printed."""
+    said = sentence(event)
+    rest = {key: value for key, value in event.data.items() if key not in _OUTPUT and value not in ("", None, [], {})}
+    pairs = [f"{key}={value}" for key, value in rest.items() if one_line(str(value)) not in said]
+    lines = [one_line("  ".join(pairs))] if pairs else []
+    for key in _OUTPUT:
+        printed = str(event.data.get(key) or "").replace("\r\n", "\n").rstrip("\n")
+        lines += [f"| {sanitize(printed_line)}" for printed_line in printed.splitlines()]
+    return lines
 
 
 def _ending(event: Event) -> str:

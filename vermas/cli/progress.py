@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _REFRESH_S = 0.25
+#: Events that stay on the screen.
+_ABOVE = ("landed", "held", "no-change", "rework", "escalated", "deferred", "sandbox-lost", "incident-opened", "plugin-failed")
 
 
 class Display(Protocol):
@@ -90,9 +92,9 @@ class Live:
         self._store.close()
 
     def event(self, event: Event) -> None:
-        """Remember it for its polecat's line; endings stay above the picture."""
+        """Remember it for its polecat's line; what matters later stays above the picture."""
         self._last[event.polecat_id] = event
-        if event.kind in ("landed", "held", "no-change", "incident-opened", "plugin-failed"):
+        if event.kind in _ABOVE:
             from rich.text import Text
 
             self._live.console.print(Text(line(event)))

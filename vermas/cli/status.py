@@ -11,7 +11,7 @@ import click
 
 from vermas.beads.ready import ready_ids
 from vermas.cli.app import current_town, json_option
-from vermas.cli.events import line
+from vermas.cli.events import evidence, line
 from vermas.cli.output import age, emit, one_line, print_table
 from vermas.cli.polecatview import view
 from vermas.config import load
@@ -37,8 +37,9 @@ def status(as_json: bool) -> None:
             "rig": rig,
             "driven_by": _holder(town.rig_lock(rig)),
             "plugins": list(settings.plugins),
-            "open": len(beads.listing(db, rig, ("open",))),
+            "open": beads.tally(db, rig).get("open", 0),
             "ready": len(ready_ids(db, rig)),
+            "closed": beads.tally(db, rig).get("closed", 0),
             "polecats": [view(store, row) for row in polecats.living(db, rig)],
         }
         for rig, settings in config.rigs.items()
@@ -50,13 +51,18 @@ def status(as_json: bool) -> None:
 
     def human() -> None:
         print(f"town {one_line(config.town.name)} in {one_line(town.root)} (sockets in {town.run_dir})")
-        rows = [(r["rig"], r["open"], r["ready"], len(r["polecats"]), r["driven_by"] or "nobody", " ".join(r["plugins"])) for r in rigs]
-        print_table(("rig", "open", "ready", "polecats", "driven by", "plugins"), rows, empty="no rigs")
+        rows = [
+            (r["rig"], r["open"], r["ready"], len(r["polecats"]), r["closed"], r["driven_by"] or "nobody", " ".join(r["plugins"]))
+            for r in rigs
+        ]
+        print_table(("rig", "open", "ready", "polecats", "closed", "driven by", "plugins"), rows, empty="no rigs")
         workers = [p for r in rigs for p in r["polecats"]]
         cells = [(p["id"], p["actor"], p["bead"], p["state"], age(p["age_s"]), p["why"]) for p in workers]
         print_table(("polecat", "address", "bead", "state", "age", "why"), cells)
         for incident in open_incidents:
-            print(one_line(f"! {incident['severity']}: {incident['title']}: {incident['body']}"))
+            print(one_line(f"! {incident['severity']}: {incident['title']}"))
+            for text in incident["body"].splitlines():
+                print(f"  {one_line(text)}")
 
     emit(data, as_json, human)
 
@@ -107,9 +113,8 @@ def why(name: str, as_json: bool) -> None:
         print(one_line(f"{fate.bead_id} ({fate.title}): {fate.state} {fate.sha[:12] or fate.why}"))
         for event in chain:
             print(line(event))
-            evidence = {key: value for key, value in event.data.items() if value not in ("", None, [], {}) and key != "traceback"}
-            if evidence:
-                print(one_line("          " + json.dumps(evidence, ensure_ascii=False)))
+            for known in evidence(event):
+                print(f"          {known}")
 
     emit(data, as_json, human)
 

@@ -79,7 +79,8 @@ def _act(site: Site, row: sqlite3.Row, session: sqlite3.Row, polecat: Polecat, f
         )
         _want(db, row, step, over=session["state"] == "ended")
         if human:
-            body = f"{finding.why}\n{step.why}\nLook: vermas why {row['id']}   Go on: vermas polecat restart {row['id']}"
+            why = step.why if finding.why in step.why else f"{finding.why}\n{step.why}"
+            body = f"{why}\nLook: vermas why {row['id']}   Go on: vermas polecat restart {row['id']}"
             site.call_human(db, row, key=finding.kind, severity=finding.severity, title=f"{row['bead_id']}: {finding.kind}", body=body)
     if step.action == "nudge":
         nudge(site, row, step.text or step.why, f"{row['id']}-{row['session_no']}-{finding.kind}")

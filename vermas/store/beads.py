@@ -114,6 +114,11 @@ def listing(db: sqlite3.Connection, rig: str = "", statuses: Iterable[str] = (),
     ).fetchall()
 
 
+def tally(db: sqlite3.Connection, rig: str) -> dict[str, int]:
+    """How many beads a rig has in each status."""
+    return dict(db.execute("SELECT status, count(*) FROM beads WHERE rig = ? GROUP BY status", (rig,)).fetchall())
+
+
 def count(db: sqlite3.Connection, rig: str) -> int:
     """How many beads a rig has, tombstones included."""
     return int(db.execute("SELECT count(*) FROM beads WHERE rig = ?", (rig,)).fetchone()[0])
