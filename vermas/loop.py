@@ -23,7 +23,7 @@ from vermas.beads import exchange
 from vermas.errors import VermasError
 from vermas.git import HELD
 from vermas.lifecycle import landing, reconcile
-from vermas.lifecycle.advance import Wait
+from vermas.lifecycle.advance import FAILURES, Wait
 from vermas.lifecycle.dispatch import Dispatched, dispatch
 from vermas.lifecycle.orphans import end_orphans
 from vermas.lifecycle.site import Site
@@ -303,7 +303,9 @@ class RigLoop:
         if submissions.waiting(db, self.site.rig.name) or self._held_back is not None:
             return False
         living = polecats.living(db, self.site.rig.name)
-        self.idle = all(row["want"] == "stop" and not _live(self.site, row["id"], row["session_no"]) for row in living)
+        self.idle = all(
+            (row["want"] == "stop" or row["failures"] >= FAILURES) and not _live(self.site, row["id"], row["session_no"]) for row in living
+        )
         return self.idle and not self._nudged.is_set() and not self._others_busy()
 
     def _drain_events(self) -> None:

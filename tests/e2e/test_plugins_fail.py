@@ -55,9 +55,10 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fleet: Fleet) -> It
         del sys.modules[name]
 
 
-#: Fails in a hook for the bead whose title is the name of that hook: by what stands for FAIL.
+#: Fails for the bead whose title is the name of a hook, in that hook: by what stands for BEFORE and AFTER.
 WRAPS = "".join(
-    f"@hookimpl(wrapper=True)\ndef {hook}({argument}):\n    answer = yield\n    if {argument}{title} == '{hook}':\n        FAIL\n    return answer\n"
+    f"@hookimpl(wrapper=True)\ndef {hook}({argument}):\n    meant = {argument}{title} == '{hook}'\n"
+    "    if meant:\n        BEFORE\n    answer = yield\n    if meant:\n        AFTER\n    return answer\n"
     for hook, argument, title in (
         ("vermas_allocate", "bead", ".title"),
         ("vermas_sandbox_create", "polecat", ".bead.title"),
@@ -171,18 +172,35 @@ def test_a_plugin_that_fails_wherever_it_may_stops_nothing(desk: Desk, install: 
     assert check["status"] == "error" and "acme-evil 2.5" in check["message"]
 
 
-@pytest.mark.parametrize(("how", "said"), [("raise RuntimeError('boom')", "RuntimeError: boom"), ("return 3.5", "3.5, not ")], ids=["raises", "lies"])
-def test_a_bead_on_which_a_plugin_fails_is_given_to_a_human_and_the_others_land(
-    desk: Desk, install: Install, impatient: None, log: Log, how: str, said: str
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("raise RuntimeError('boom')", "pass", "'evil' (acme-evil 2.5)"),
+        ("pass", "raise RuntimeError('boom')", "'evil' (acme-evil 2.5)"),
+        ("pass", "return 3.5", "gave an invalid answer"),
+    ],
+    ids=["raises before", "raises after", "lies"],
+)
+def test_what_fails_on_one_bead_is_given_to_a_human_and_the_others_land(
+    desk: Desk, install: Install, impatient: None, log: Log, before: str, after: str, said: str
 ) -> None:
-    install("evil", WRAPS.replace("FAIL", how))
+    install("evil", WRAPS.replace("BEFORE", before).replace("AFTER", after))
     origin = desk.rig()
     use(desk, "evil")
     desk.vermas("config", "set", "rigs.app.options.watchdog.backoff_base_s", "0.01")
     desk.vermas("config", "set", "rigs.app.max_polecats", "9")
     bad = {hook: desk.bead(hook) for hook in re.findall(r"vermas_\w+(?=\()", WRAPS)}
     good = desk.bead("good")
-    done = desk.vermas("run", expect=9)
-    print(done.stdout, done.stderr)
-    assert desk.status_of(good) == "closed"
-    assert 0
+    lines = desk.vermas("run", "--json", expect=9).stdout.splitlines()
+    outcomes = {one["bead_id"]: one for one in json.loads(lines[-1])["outcomes"]}
+    assert outcomes.pop(good)["state"] == "landed"
+    if "raise" not in before:  # it did start, whatever its runtime says of it
+        assert outcomes.pop(bad.pop("vermas_session_start"))["state"] == "landed"
+    for hook, bead in bad.items():
+        fate = outcomes.pop(bead)
+        assert fate["state"] == ("waiting" if hook == "vermas_allocate" else "stopped")
+        assert hook in fate["why"] and said in fate["why"] and "-p no:" in fate["why"], fate
+    assert log(origin)[-1] == "first" and not outcomes
+    assert [polecat["state"] for polecat in desk.json("polecat", "list")] == ["stopped"] * (len(bad) - 1)
+    incidents = desk.json("status")["incidents"]
+    assert sorted(incident["bead_id"] for incident in incidents) == sorted(bead for hook, bead in bad.items() if hook != "vermas_allocate")

@@ -17,7 +17,8 @@ from vermas.types import Observation
 #: How long an agent that has called `done` or `handoff` may take to end by itself.
 FINISH_S = 3.0
 _RETRY_S = 1.0
-_FAILURES = 5
+#: So many failures in a row and a human is called; a run does not wait for such a polecat any more.
+FAILURES = 5
 _START_WAIT_S = 0.5
 _LINGER_S = 0.05
 
@@ -51,13 +52,22 @@ def _step(site: Site, row: sqlite3.Row, held_s: float, seen: Observation | None)
         return None
     session = polecats.session(site.store.read, row["id"], row["session_no"]) if row["session_no"] else None
     if session is not None and session["state"] == "starting":
-        if held_s and row["failures"]:
-            return Wait(seconds=held_s, why="start to be tried again")
-        spawn.start_session(site, row, session)
-        return None
+        return _starting(site, row, session, held_s)
     if session is not None and session["state"] == "running":
         return _running(site, row, session, seen)
     return _idle(site, row, session, held_s)
+
+
+def _starting(site: Site, row: sqlite3.Row, session: sqlite3.Row, held_s: float) -> Wait | None:
+    """Start a decided session. Where the runtime fails at that, what the supervisor says counts: it began all the same, or never will."""
+    failed, over = bool(row["failures"]), row["want"] != "run" or observe.exit_of(site.polecat(row)) is not None
+    if failed and over:
+        spawn.settle_start(site, row, session)
+    elif failed and held_s:
+        return Wait(seconds=held_s, why="start to be tried again")
+    else:
+        spawn.start_session(site, row, session)
+    return None
 
 
 def _bead_is_over(site: Site, row: sqlite3.Row) -> bool:
@@ -144,10 +154,10 @@ def _failed(site: Site, row: sqlite3.Row, error: Exception) -> Wait:
     with site.store.write() as db:
         polecats.update(db, row["id"], failures=failures, hold_boot=polecats.boot_id(), hold_mono=time.monotonic() + delay)
         site.record(db, "effect-failed", row, why=str(error), failures=failures, retry_in_s=delay, unknown=isinstance(error, PluginTimeout))
-        if failures >= _FAILURES:
+        if failures >= FAILURES:
             body = f"{error}\nLook: vermas why {row['id']}"
             site.call_human(db, row, key="effect", severity="high", title=f"{row['bead_id']}: cannot go on", body=body)
-            if row["want"] == "run" and not row["handed"]:
+            if row["want"] == "run" and (not row["handed"] or spawn.never_started(site, row)):
                 polecats.update(db, row["id"], want="stop", reason=f"could not be started: {error}", failures=0, hold_boot="")
     return Wait(seconds=delay, why=str(error))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -138,6 +139,24 @@ def _prepare(
     }
     write_spec(files.spec, spec)
     return replace(launch, argv=tuple(shim_argv(files.spec)), env={}, secrets=(), files=())
+
+
+def never_started(site: Site, row: sqlite3.Row) -> bool:
+    """Whether the present session was decided and no supervisor has begun it."""
+    session = polecats.session(site.store.read, row["id"], row["session_no"])
+    return session is not None and session["state"] == "starting" and not _did_start(site, row, SessionPaths(site.polecat(row)))
+
+
+def settle_start(site: Site, row: sqlite3.Row, session: sqlite3.Row) -> None:
+    """Give up on what the runtime says about a start: the session runs or ran without a handle, or it never will, having lost its spec."""
+    if not never_started(site, row):
+        with site.store.write() as db:
+            polecats.update_session(db, row["id"], session["session_no"], state="running")
+            site.record(db, "session-started", row, driver="")
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(SessionPaths(site.polecat(row)).spec)
+    _start_failed(site, row, session, VermasError(row["reason"] or "called off"))
 
 
 def _did_start(site: Site, row: sqlite3.Row, files: SessionPaths) -> bool:
