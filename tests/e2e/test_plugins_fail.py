@@ -204,3 +204,68 @@ def test_what_fails_on_one_bead_is_given_to_a_human_and_the_others_land(
     assert [polecat["state"] for polecat in desk.json("polecat", "list")] == ["stopped"] * (len(bad) - 1)
     incidents = desk.json("status")["incidents"]
     assert sorted(incident["bead_id"] for incident in incidents) == sorted(bead for hook, bead in bad.items() if hook != "vermas_allocate")
+
+
+@pytest.fixture
+def slow(desk: Desk, install: Install, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, dict[str, float]], None]]:
+    """`slow(source, deadlines_s)` installs a plugin `slow` in whose source GATE.wait() hangs until the end of the test."""
+
+    def make(source: str, deadlines_s: dict[str, float]) -> None:
+        install("slow", "import threading\nGATE = threading.Event()\n" + source)
+        for hook, deadline_s in deadlines_s.items():
+            monkeypatch.setitem(DEADLINES_S, hook, deadline_s)
+
+    yield make
+    gate: threading.Event = sys.modules["acme_slow"].GATE
+    gate.set()
+
+
+def test_a_plugin_that_hangs_wherever_it_may_stops_nothing(desk: Desk, slow: Callable[[str, dict[str, float]], None], log: Log) -> None:
+    slow(re.sub(r"raise .*", "GATE.wait()", RAISES), dict.fromkeys(ASKED, 0.4))
+    origin = desk.rig()
+    use(desk, "slow")
+    lands = desk.bead("Lands", "crash-once", "write a.txt x", "commit lands", "done")
+    stops = desk.bead("Stops", "vermas done --exit escalated -m help")
+    desk.vermas("run", expect=9)
+    assert log(origin) == ["lands", "first"] and desk.status_of(lands) == "closed"
+    assert desk.kinds(stops).count("incident-opened") == 1
+    found = failures(desk)
+    assert set(found) == ASKED
+    for data in found.values():
+        assert (data["plugin"], data["distribution"], data["version"], data["failure"]) == ("slow", "acme-slow", "2.5", "deadline")
+        assert "0.4 s" in data["error"] and "-p no:slow" in data["fix"]
+
+
+def test_what_hangs_on_one_bead_is_given_to_a_human_and_the_others_land(
+    desk: Desk, slow: Callable[[str, dict[str, float]], None], impatient: None
+) -> None:
+    deadlines_s = {
+        "vermas_sandbox_create": 2.5,
+        "vermas_session_start": 2.5,
+        "vermas_candidate": 1.0,
+        "vermas_verify": 1.0,
+        "vermas_land": 1.0,
+    }
+    slow(WRAPS.replace("BEFORE", "GATE.wait()").replace("AFTER", "pass"), deadlines_s)
+    desk.rig()
+    use(desk, "slow")
+    desk.vermas("config", "set", "rigs.app.max_polecats", "9")
+    bad = {hook: desk.bead(hook) for hook in deadlines_s}
+    good = desk.bead("good")
+    lines = desk.vermas("run", "--json", expect=9).stdout.splitlines()
+    outcomes = {one["bead_id"]: one for one in json.loads(lines[-1])["outcomes"]}
+    assert outcomes.pop(good)["state"] == "landed"
+    for hook, bead in bad.items():
+        assert outcomes[bead]["state"] == "stopped" and hook in outcomes[bead]["why"], outcomes[bead]
+    events = [line for line in map(json.loads, lines[:-1]) if "did not return within" in str(line["data"])]
+    assert {hook for hook in deadlines_s if any(hook in str(event["data"]) for event in events)} == set(deadlines_s)
+
+
+def test_a_hanging_allocator_lets_the_run_end(desk: Desk, slow: Callable[[str, dict[str, float]], None]) -> None:
+    slow("@hookimpl\ndef vermas_allocate():\n    GATE.wait()\n", {"vermas_allocate": 0.3})
+    desk.rig()
+    use(desk, "slow")
+    bead = desk.bead("Waits")
+    done = desk.vermas("run", expect=9)
+    assert "plugin 'slow' (acme-slow 2.5): vermas_allocate" in done.stdout and "did not return within 0.3 s" in done.stdout
+    assert desk.status_of(bead) == "open"
