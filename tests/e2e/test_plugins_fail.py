@@ -6,7 +6,6 @@ Evil plugins are real distributions: metadata and a module in a directory on `sy
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 import threading
@@ -18,6 +17,7 @@ import pytest
 
 from vermas.calls import DEADLINES_S
 from vermas.lifecycle import advance, landing
+from vermas.testing.town import git
 
 from .conftest import Desk, Fleet
 
@@ -85,7 +85,8 @@ def use(desk: Fleet, *names: str, rig: str = "app") -> None:
 
 def failures(desk: Fleet) -> dict[str, dict[str, Any]]:
     """The data of the newest `plugin-failed` event of each hook."""
-    return {data["hook"]: data for data in map(json.loads, [text for (text,) in desk.query("SELECT data FROM events WHERE kind = 'plugin-failed'")])}
+    found = [json.loads(text) for (text,) in desk.query("SELECT data FROM events WHERE kind = 'plugin-failed' ORDER BY seq")]
+    return {data["hook"]: data for data in found}
 
 
 #: What is wrong with a rig: its plugins and options, and what the one line must say.
@@ -269,3 +270,30 @@ def test_a_hanging_allocator_lets_the_run_end(desk: Desk, slow: Callable[[str, d
     done = desk.vermas("run", expect=9)
     assert "plugin 'slow' (acme-slow 2.5): vermas_allocate" in done.stdout and "did not return within 0.3 s" in done.stdout
     assert desk.status_of(bead) == "open"
+
+
+DRIVING = "".join(
+    f"@hookimpl(wrapper=True)\ndef vermas_{hook}():\n    yield\n    raise RuntimeError('boom')\n"
+    for hook in ("session_observe", "session_read", "session_stop", "sandbox_snapshot", "sandbox_inspect")
+)
+
+
+def test_drivers_that_fail_lose_nothing_and_the_work_lands(desk: Desk, install: Install, impatient: None, log: Log) -> None:
+    install("evil", DRIVING)
+    origin = desk.rig()
+    use(desk, "evil")
+    bead = desk.bead("Stays", "crash-once", "write a.txt x", "commit stays", "vermas done", "write later.txt x", "wait-for /nonexistent")
+    run = desk.vermas("run")
+    assert log(origin) == ["stays", "first"] and desk.status_of(bead) == "closed" and "landed" in run.stdout
+    (polecat,) = desk.json("polecat", "list")
+    assert polecat["state"] == "removing"
+    assert Path(desk.town.checkout("app", polecat["slot"]), "later.txt").read_text() == "x\n", "not saved, so not removed"
+    (incident,) = desk.json("status")["incidents"]
+    assert "vermas_sandbox_snapshot" in incident["body"] and "acme-evil 2.5" in incident["body"]
+    assert "acme-evil 2.5" in desk.json("polecat", "show", "p1")["sandbox"]
+    unread = desk.vermas("polecat", "read", "p1", expect=5)
+    assert unread.stderr.count("\n") == 1 and "acme-evil 2.5" in unread.stderr
+    desk.vermas("run", "-p", "no:evil")
+    assert desk.json("polecat", "list") == []
+    rescued = desk.query("SELECT rescued FROM polecats")[0][0]
+    assert git(desk.town.vault("app"), "show", f"{rescued}:later.txt") == "x"

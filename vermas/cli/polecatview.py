@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from vermas.config import load
+from vermas.errors import VermasError
 from vermas.git import Repository
 from vermas.lifecycle.opening import open_site
 from vermas.lifecycle.site import actor, sandbox_of
@@ -61,7 +62,10 @@ def sandbox_state(town: Town, row: sqlite3.Row) -> str:
     sandbox = sandbox_of(row)
     if sandbox is None or row["gone"]:
         return "none"
-    seen = open_site(town, load(town), row["rig"]).hooks.sandbox_inspect(sandbox)
+    try:
+        seen = open_site(town, load(town), row["rig"]).hooks.sandbox_inspect(sandbox)
+    except VermasError as error:  # the rest is worth showing all the same
+        return f"unknown; {error}"
     return "; ".join((seen.kind, *seen.evidence))
 
 
