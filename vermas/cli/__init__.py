@@ -48,6 +48,10 @@ def guarded(act: Callable[[], int | None]) -> int:
         return 141
     except KeyboardInterrupt:
         return failed("interrupted", 130)
+    except UnicodeEncodeError as error:
+        if error.reason != "surrogates not allowed":
+            raise
+        return failed(f"{error.object[:60]!r} is not UTF-8", 2)
     except OSError as error:
         if not environmental(error):
             raise
