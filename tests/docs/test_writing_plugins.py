@@ -12,7 +12,6 @@ import tempfile
 import venv
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
@@ -20,38 +19,11 @@ import pytest
 
 from vermas.calls import DEADLINES_S
 
+from .transcript import follow
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/writing-plugins.md"
-BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
-
-
-@dataclass(frozen=True)
-class Step:
-    """A file to write, or a command and what it prints; `…` stands for anything, on a line of its own for any lines."""
-
-    file: str = ""
-    content: str = ""
-    command: str = ""
-    shown: tuple[str, ...] = ()
-
-
-def steps() -> list[Step]:
-    found = []
-    for language, rest, body in BLOCK.findall(PAGE.read_text()):
-        if rest.strip():
-            found.append(Step(file=rest.strip(), content=body))
-        elif language == "console":
-            for part in body.removeprefix("$ ").split("\n$ "):
-                command, *shown = part.rstrip("\n").split("\n")
-                found.append(Step(command=command, shown=tuple(shown)))
-    return found
-
-
-def matches(shown: tuple[str, ...], printed: str) -> bool:
-    """Whether the lines shown are what was printed. Widths of columns do not count."""
-    pattern = "".join(r"(?:.*\n)*?" if line == "…" else re.escape(" ".join(line.split())).replace("…", ".*") + r"\n" for line in shown)
-    return re.fullmatch(pattern, "".join(" ".join(line.split()) + "\n" for line in printed.splitlines())) is not None
 
 
 class Environment:
@@ -128,21 +100,7 @@ def variables(tmp_path: Path, environment: Environment) -> Iterator[dict[str, st
 def test_the_page_can_be_followed(tmp_path: Path, variables: dict[str, str]) -> None:
     work = tmp_path / "work"
     work.mkdir()
-    here = work
-    for step in steps():
-        if step.file:
-            place = work / step.file
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(step.content)
-            continue
-        script = f"{step.command}\ncode=$?; pwd > {tmp_path}/here; exit $code"
-        done = subprocess.run(
-            ["bash", "-c", script], cwd=here, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
-        here = Path((tmp_path / "here").read_text().rstrip("\n"))
-        fails = bool(step.shown) and step.shown[0].startswith("vermas: ")
-        assert (done.returncode != 0) is fails, f"$ {step.command}\n{done.stdout}"
-        assert matches(step.shown, done.stdout), f"$ {step.command}\n{done.stdout}\nthe page says:\n" + "\n".join(step.shown)
+    follow(PAGE, work, variables)
 
 
 def test_the_deadlines_are_those_of_the_core() -> None:
