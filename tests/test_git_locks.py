@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from vermas.errors import GitError
 from vermas.git import Repository, create_rig_repositories, push
+from vermas.git.leftover import drop_locks
 from vermas.testing.plugin import OriginFactory
 from vermas.testing.town import git
 
@@ -73,12 +75,61 @@ def test_many_writers_of_one_ref_wait_for_each_other(vault: Repository) -> None:
     assert vault.ref("refs/vermas/shared") in commits
 
 
-def test_an_origin_whose_git_was_killed_has_not_refused(vault: Repository, vermas_origin: OriginFactory) -> None:
+@pytest.fixture
+def made(vault: Repository, vermas_origin: OriginFactory) -> tuple[Repository, Path, str, str]:
+    """A vault, another origin, the commit at its main, and one that is to go there."""
     origin = vermas_origin("other")
     base = git(origin, "rev-parse", "main")
     git(vault.path, "fetch", "-q", str(origin), "main")
-    commit = vault.commit_tree(vault.commit(base).tree, [base], "work", "Test <test@example.org>", 1)
+    return vault, origin, base, vault.commit_tree(vault.commit(base).tree, [base], "work", "Test <test@example.org>", 1)
+
+
+def test_an_origin_whose_git_was_killed_has_not_refused(made: tuple[Repository, Path, str, str]) -> None:
+    vault, origin, base, commit = made
     (origin / "objects" / commit[:2]).write_text("a file where git wants a directory: its unpacker fails")
     pushed = push(vault.path, str(origin), commit, "main", base)
     assert pushed.kind == "unreachable", pushed.log
     assert git(origin, "rev-parse", "main") == base
+
+
+def test_lock_files_that_a_killed_git_left_in_an_origin(made: tuple[Repository, Path, str, str]) -> None:
+    vault, origin, base, commit = made
+    locks = [origin / "refs" / "heads" / "main.lock", origin / "HEAD.lock"]
+    for lock in locks:
+        lock.touch()
+    first = push(vault.path, str(origin), commit, "main", base)
+    assert first.kind == "moved"
+    assert not any(lock.exists() for lock in locks)
+    assert push(vault.path, str(origin), commit, "main", base).kind == "done"
+    locks[1].touch()
+    push(vault.path, str(origin), commit, "main", base)
+    assert not locks[1].exists()
+
+
+def test_lock_files_beside_a_living_git_stay(made: tuple[Repository, Path, str, str]) -> None:
+    vault, origin, base, commit = made
+    lock = origin / "refs" / "heads" / "main.lock"
+    lock.touch()
+    with subprocess.Popen(["git", "cat-file", "--batch"], cwd=origin, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as living:
+        push(vault.path, str(origin), commit, "main", base)
+        assert lock.exists()
+        living.communicate()
+
+
+def test_a_lock_file_that_changes_hands_stays(made: tuple[Repository, Path, str, str]) -> None:
+    origin = made[1]
+    lock, stop = origin / "HEAD.lock", threading.Event()
+
+    def busy() -> None:
+        while not stop.is_set():
+            lock.unlink(missing_ok=True)
+            lock.touch()
+
+    lock.touch()
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        assert drop_locks(str(origin), "main") == []
+    finally:
+        stop.set()
+        thread.join()

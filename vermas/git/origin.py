@@ -9,6 +9,7 @@ from typing import Literal
 
 from vermas.errors import GitError
 from vermas.git import files
+from vermas.git.leftover import drop_locks
 from vermas.git.process import run
 from vermas.git.repository import Repository
 
@@ -115,6 +116,14 @@ def push(vault: Path | str, origin: str, commit: str, branch: str, expected: str
 
     A local origin that has the branch checked out is updated with its files, which git refuses when they hold changes.
     """
+    result = _push(vault, origin, commit, branch, expected)
+    local = local_git_dir(origin)
+    if local:
+        drop_locks(local, branch)
+    return result
+
+
+def _push(vault: Path | str, origin: str, commit: str, branch: str, expected: str) -> PushResult:
     args = ["push", "--porcelain", "--no-verify", "--no-signed", f"--force-with-lease=refs/heads/{branch}:{expected}"]
     if local_git_dir(origin):
         settings = ("receive.denyCurrentBranch=updateInstead", "receive.autogc=false", "gc.auto=0", "maintenance.auto=false")
