@@ -8,9 +8,13 @@
 from __future__ import annotations
 
 from vermas.git.files import git_dir, object_directories, read_ref
-from vermas.git.origin import PushResult, create_rig_repositories, default_branch, ls_remote, push, refresh_target, target_ref
 from vermas.git.process import HELD, Result, run, untrusted
-from vermas.git.repository import Commit, MergeResult, Repository
+from vermas.git.repository import Repository
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vermas.git.origin import PushResult, create_rig_repositories, default_branch, ls_remote, push, refresh_target, target_ref
+    from vermas.git.values import Commit, MergeResult
 
 __all__ = [
     "HELD",
@@ -31,3 +35,12 @@ __all__ = [
     "target_ref",
     "untrusted",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """The rest when it is asked for: `vermas done` needs none of it, and its imports cost more than its work."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from vermas.git import origin, values
+
+    return getattr(values if hasattr(values, name) else origin, name)

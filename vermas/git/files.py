@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
-from pathlib import Path
 
 from vermas.errors import GitError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _NAME = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 
@@ -70,7 +72,7 @@ def borrow_objects(objects: Path | str, lender: Path | str) -> None:
     if os.fsencode(line) in known.split(b"\n"):
         return
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.{secrets.token_hex(6)}"
+    temporary = f"{path}.{os.urandom(6).hex()}"
     with open(temporary, "xb") as file:
         file.write(os.fsencode(line) + b"\n" + known)
     os.rename(temporary, path)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 from vermas.errors import GitError
 from vermas.git.objects import has_object, parse_commit, read_object, write_object
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 #: Each object costs an fsync; beyond these figures one pack is cheaper than many files.
 _FEW = 64

@@ -5,16 +5,16 @@ A process of git costs more than all of this for the handful of objects of a usu
 
 from __future__ import annotations
 
-import hashlib
-import mmap
 import os
-import secrets
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 from vermas.errors import GitError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import Any
 
 _LARGE_BYTES = 64 << 20
 _IDX_MAGIC = b"\xfftOc\0\0\0\x02"
@@ -58,7 +58,7 @@ def write_object(objects: Path | str, kind: str, content: bytes, *, like: str, d
     if os.path.exists(path):
         return name
     os.makedirs(directory, exist_ok=True)
-    temporary = os.path.join(directory, f"tmp_obj_{secrets.token_hex(6)}")
+    temporary = os.path.join(directory, f"tmp_obj_{os.urandom(6).hex()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o444)
     with open(descriptor, "wb") as file:
         file.write(zlib.compress(data, 1))
@@ -69,13 +69,15 @@ def write_object(objects: Path | str, kind: str, content: bytes, *, like: str, d
     return name
 
 
-@dataclass(frozen=True, slots=True)
 class CommitObject:
     """What a commit says: its tree, its parents, and the committer's time in seconds since the epoch."""
 
-    tree: str
-    parents: tuple[str, ...]
-    at: int
+    __slots__ = ("at", "parents", "tree")  # no dataclass: see `vermas.git.process.Result`
+
+    def __init__(self, tree: str, parents: tuple[str, ...], at: int) -> None:
+        self.tree = tree
+        self.parents = parents
+        self.at = at
 
 
 def read_commit(objects: Path | str, name: str) -> CommitObject | None:
@@ -118,6 +120,8 @@ def _pack_indexes(objects: Path | str) -> Iterator[str]:
 
 def _index_has(path: str, name: bytes) -> bool:
     """Look a name up in a pack's index, version 2 (gitformat-pack(5)): a fan-out table, then the sorted names."""
+    import mmap
+
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as index:
             if index[:8] != _IDX_MAGIC:
@@ -138,4 +142,18 @@ def _index_has(path: str, name: bytes) -> bool:
 
 
 def _digest(data: bytes, like: str) -> str:
-    return hashlib.sha256(data).hexdigest() if len(like) == 64 else hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    if len(like) == 64:
+        import hashlib
+
+        return hashlib.sha256(data).hexdigest()
+    return str(_sha1()(data, usedforsecurity=False).hexdigest())
+
+
+def _sha1() -> Callable[..., Any]:
+    """Python's own SHA-1: `hashlib` loads OpenSSL, which takes longer than hashing a usual change."""
+    try:
+        from _sha1 import sha1  # type: ignore[import-not-found]
+    except ImportError:
+        from hashlib import sha1
+    found: Callable[..., Any] = sha1
+    return found

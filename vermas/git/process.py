@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
-import signal
-import subprocess
-from collections.abc import Collection, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
 
 from vermas.errors import GitError
+from vermas.git.child import Expired, run_child
 from vermas.git.files import quoted_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+    from typing import IO
 
 #: Descriptors (locks) that every git child inherits, so that a lock outlives a killed VerMAS for as long as its git still writes.
 HELD: ContextVar[tuple[int, ...]] = ContextVar("HELD", default=())
@@ -76,13 +76,15 @@ _PASSED_TO_ORIGIN = (
 )
 
 
-@dataclass(frozen=True, slots=True)
 class Result:
-    """What a git process printed and how it ended. `stdout` is raw; `lines()` and `fields()` decode file names losslessly."""
+    """What a git process printed and how it ended. `stdout` is raw; `text` and `fields()` decode file names losslessly."""
 
-    stdout: bytes
-    stderr: str
-    returncode: int
+    __slots__ = ("returncode", "stderr", "stdout")  # no dataclass: importing those takes longer than a git runs, and `vermas done` waits
+
+    def __init__(self, stdout: bytes, stderr: str, returncode: int) -> None:
+        self.stdout = stdout
+        self.stderr = stderr
+        self.returncode = returncode
 
     @property
     def text(self) -> str:
@@ -118,30 +120,18 @@ def run(
     if env:
         where.update(env)
     try:
-        child = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE if isinstance(input, bytes) else (input or subprocess.DEVNULL),
-            stdout=stdout or subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=cwd or "/",
-            env=where,
-            start_new_session=True,
-            pass_fds=HELD.get(),
+        # not in the caller's directory, which may be gone
+        out, err, returncode = run_child(
+            (argv[0], "-C", os.fspath(cwd or "/"), *args), where, input=input, stdout=stdout, timeout_s=timeout_s, keep=HELD.get()
         )
+    except Expired:
+        raise GitError(f"git {_shown(args)} took longer than {timeout_s:g} s and was ended", argv=argv) from None
     except OSError as error:
-        raise GitError(f"cannot start git: {error}", argv=argv) from error
-    with child:
-        try:
-            out, err = child.communicate(input if isinstance(input, bytes) else None, timeout=timeout_s)
-        except BaseException as error:
-            _end(child)
-            if isinstance(error, subprocess.TimeoutExpired):
-                raise GitError(f"git {_shown(args)} took longer than {timeout_s:g} s and was ended", argv=argv) from None
-            raise
+        raise GitError(f"cannot run git: {error}", argv=argv) from error
     stderr = err[-_STDERR_BYTES:].decode(errors="surrogateescape")
-    if child.returncode not in ok:
-        raise GitError(_failure(args, child.returncode, stderr), argv=argv, returncode=child.returncode, stderr=stderr)
-    return Result(out or b"", stderr, child.returncode)
+    if returncode not in ok:
+        raise GitError(_failure(args, returncode, stderr), argv=argv, returncode=returncode, stderr=stderr)
+    return Result(out, stderr, returncode)
 
 
 def untrusted(
@@ -169,10 +159,11 @@ def untrusted(
 
 @functools.cache
 def _git() -> str:
-    found = shutil.which("git")
-    if found is None:
-        raise GitError("git is not installed or not on PATH: VerMAS needs git 2.38 or later")
-    return found
+    for place in os.get_exec_path():
+        found = os.path.join(os.path.abspath(place), "git")
+        if os.path.isfile(found) and os.access(found, os.X_OK):
+            return found
+    raise GitError("git is not installed or not on PATH: VerMAS needs git 2.38 or later")
 
 
 @functools.lru_cache(maxsize=8)
@@ -210,15 +201,6 @@ def _environment(user_config: bool, path: str, home: str) -> Mapping[str, str]:
 def _git_dir(repo: Path | str) -> str:
     inner = os.path.join(repo, ".git")
     return inner if os.path.exists(inner) else os.fspath(repo)
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """End a git and the children it started: they are one process group."""
-    try:
-        os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    child.wait()
 
 
 def _failure(args: tuple[str, ...], returncode: int, stderr: str) -> str:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vermas.errors import GitError
 from vermas.git import files
@@ -16,8 +12,14 @@ from vermas.git.objects import CommitObject, commits_since, has_object, parse_co
 from vermas.git.process import HELD, Result, run, untrusted
 from vermas.git.transfer import import_commit
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
     from git import Repo
+
+    from vermas.git.values import Commit, MergeResult
 
 _CONFIG = {
     "gc.auto": "0",
@@ -28,25 +30,6 @@ _CONFIG = {
     "maintenance.auto": "false",
     "core.logAllRefUpdates": "always",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class MergeResult:
-    """The tree of a merge; `conflicts` names the files that could not be merged (then `tree` holds conflict markers)."""
-
-    tree: str
-    conflicts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """One line of a history: `at` is the committer's time in seconds since the epoch."""
-
-    sha: str
-    parents: tuple[str, ...]
-    author: str
-    at: int
-    subject: str
 
 
 class Repository:
@@ -116,6 +99,8 @@ class Repository:
         tree, *conflicts = result.fields() or [""]
         if not files.is_object_name(tree):
             raise GitError(f"git merge-tree did not answer with a tree: {result.text[:200]!r}", argv=args, returncode=result.returncode)
+        from vermas.git.values import MergeResult
+
         return MergeResult(tree, tuple(dict.fromkeys(name for name in conflicts if name)) if result.returncode else ())
 
     def commit_tree(self, tree: str, parents: Sequence[str], message: str, author: str, at: int) -> str:
@@ -185,6 +170,8 @@ class Repository:
     def history(self, commits: str, limit: int = 50) -> list[Commit]:
         """The newest commits of a range such as `base..head`, the newest first."""
         out = self.git("log", "-z", f"-{limit}", "--no-show-signature", "--format=%H%n%P%n%an%n%ct%n%s", "--end-of-options", commits, "--")
+        from vermas.git.values import Commit
+
         found = []
         for record in os.fsdecode(out.stdout).split("\0"):
             if record:

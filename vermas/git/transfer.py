@@ -7,15 +7,17 @@ from its content, and an object is written only after everything that it points 
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import IO
 
 from vermas.errors import GitError
 from vermas.git.files import git_dir, is_object_name, object_directories, quoted_path
 from vermas.git.loose import copy_commit
 from vermas.git.process import run
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from typing import IO
 
 _PACK_FROM_OBJECTS = 64  # each loose object costs an fsync
 _TIMEOUT_S = 600.0
@@ -40,6 +42,8 @@ def import_commit(
 
 
 def _import_pack(vault: Path | str, objects: Sequence[str], commit: str, have: Sequence[str], env: Mapping[str, str]) -> None:
+    import tempfile
+
     bounds = have or run(vault, "for-each-ref", "--format=%(objectname)", env=env).text.splitlines()
     lenders = [*(quoted_path(directory) for directory in objects), *filter(None, [env.get("GIT_ALTERNATE_OBJECT_DIRECTORIES")])]
     # the file lies among the objects: it must be on a disk that holds them, not in a small /tmp

@@ -1,0 +1,24 @@
+"""What looking at a repository answers: imported by those who look, for `dataclasses` costs more than a git."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class MergeResult:
+    """The tree of a merge; `conflicts` names the files that could not be merged (then `tree` holds conflict markers)."""
+
+    tree: str
+    conflicts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One line of a history: `at` is the committer's time in seconds since the epoch."""
+
+    sha: str
+    parents: tuple[str, ...]
+    author: str
+    at: int
+    subject: str
