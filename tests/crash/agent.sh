@@ -12,6 +12,12 @@ commit() {
 }
 case $(cat "$base/mode") in
 idle) exec sleep 1000 ;;
+busy)
+    commit work.txt
+    echo "not committed" >loose.txt
+    touch "$base/log/busy"
+    exec sleep 1000
+    ;;
 work) commit work.txt && exec vermas done ;;
 red)
     if [ "$VERMAS_SESSION_NO" != 1 ]; then exec vermas done --exit escalated -m "still red"; fi

@@ -14,7 +14,10 @@ from .world import RIG, World
 
 @dataclass(frozen=True)
 class Scenario:
-    """`words` are the verb ({bead}: the bead's id); none: the agent types `done` itself. `goal` yields what is missing in the end."""
+    """`words` are the verb ({bead}: the bead's id); none: the agent types `done` itself. `goal` yields what is missing in the end.
+
+    With `alive` an agent is at work when the verb is typed.
+    """
 
     name: str
     state: str
@@ -22,6 +25,7 @@ class Scenario:
     words: tuple[str, ...]
     goal: Callable[[World], Iterator[str]]
     agents_end: bool = True
+    alive: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,9 @@ def play(world: World, scenario: Scenario, at: int, mode: str) -> Point:
     began = time.monotonic()
     world.restore(scenario.state)
     world.mode(scenario.agent)
-    ledger = world.ledger_of(scenario.state)
+    if scenario.alive:
+        world.start_agent()
+    ledger = world.ledger() if scenario.alive else world.ledger_of(scenario.state)
     words = tuple(word.format(bead=world.bead) for word in scenario.words or ("sling", "{bead}"))
     world.preload.arm(at, mode)
     ended = world.vermas(*words, join=bool(scenario.words))
@@ -115,6 +121,7 @@ SCENARIOS = {
         Scenario("done-dies", "ready", "dies", (), _landed),
         Scenario("nuke-dirty", "dirty", "idle", ("polecat", "nuke", "p1"), _removed),
         Scenario("nuke-clean", "clean", "idle", ("polecat", "nuke", "p1"), _removed),
+        Scenario("nuke-alive", "ready", "busy", ("polecat", "nuke", "p1", "--force"), _removed, agents_end=False, alive=True),
         Scenario("land", "submitted", "work", ("run", RIG), _landed),
         Scenario("land-red", "submitted-red", "red", ("run", RIG), _refused),
     )

@@ -87,6 +87,12 @@ class World:
             path.mkdir(mode=0o700)
         self._keep_identity()
 
+    def start_agent(self) -> None:
+        """Have an agent at work, which has committed and left a file uncommitted."""
+        self._expect("sling", self.bead)
+        while not (self.log / "busy").exists():
+            time.sleep(0.01)
+
     def mode(self, mode: str) -> None:
         """What the agent does: see `agent.sh`."""
         (self.base / "mode").write_text(mode)
