@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from vermas.cli.output import one_line, sanitize
+from vermas.cli.output import one_line
+from vermas.cli.printed import Printed
 from vermas.types import Event
 
 #: What each kind of event says; `{…}` are keys of its data.
@@ -77,8 +78,8 @@ def evidence(event: Event) -> list[str]:
     pairs = [f"{key}={value}" for key, value in rest.items() if one_line(str(value)) not in said]
     lines = [one_line("  ".join(pairs))] if pairs else []
     for key in _OUTPUT:
-        printed = str(event.data.get(key) or "").replace("\r\n", "\n").rstrip("\n")
-        lines += [f"| {sanitize(printed_line)}" for printed_line in printed.splitlines()]
+        printed = str(event.data.get(key) or "").encode("utf-8", "replace")
+        lines += [f"| {shown}" for shown in Printed().text(printed, last=True).rstrip("\n").split("\n") if printed]
     return lines
 
 

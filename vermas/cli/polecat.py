@@ -102,20 +102,20 @@ def attach(name: str) -> None:
 @click.option("--bytes", "limit", default=16384, show_default=True, type=click.IntRange(1), help="How much of the end.")
 @click.option("--session", "session_no", type=click.IntRange(1), help="Which session (default: the newest).")
 def read(name: str, follow: bool, limit: int, session_no: int | None) -> None:
-    """Print the output of a polecat's session, made harmless for terminals."""
-    from vermas.cli.output import sanitize
+    """Print the output of a polecat's session as plain text."""
+    from vermas.cli.printed import Printed
 
     town = current_town()
     store = Store(town.db)
     row = acting.find_polecat(store, name, gone=True)
     handle = _handle(store, row, session_no)
     hooks = open_site(town, load(town), row["rig"]).hooks
-    cursor = -limit
+    cursor, printed = -limit, Printed()
     while True:
         output = hooks.session_read(handle, cursor, _READ_BYTES)
         if output.gap and cursor >= 0:
             print("[… some output was dropped …]")
-        sys.stdout.write(sanitize(output.data.decode("utf-8", "replace").replace("\r\n", "\n")))
+        sys.stdout.write(printed.text(output.data, last=not output.data and output.eof))
         sys.stdout.flush()
         cursor = output.cursor
         if not output.data and (output.eof or not follow):
