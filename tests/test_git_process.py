@@ -46,13 +46,13 @@ def test_a_killed_git_is_an_error_whatever_codes_are_answers(vermas_origin: Orig
 def test_without_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from vermas.git import process
 
-    process._git.cache_clear()
+    process.program.cache_clear()
     monkeypatch.setenv("PATH", str(tmp_path))
     try:
         with pytest.raises(GitError, match="git is not installed or not on PATH"):
             run(None, "version")
     finally:
-        process._git.cache_clear()
+        process.program.cache_clear()
 
 
 def test_the_callers_git_variables_are_left_out(vermas_origin: OriginFactory, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -341,14 +341,20 @@ class FileLock:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX if blocking else fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if _is_same_file(fd, self.path):
-                    os.ftruncate(fd, 0)
-                    os.pwrite(fd, json.dumps({"pid": os.getpid(), "verb": self.verb}).encode(), 0)
+                    self._sign(fd)
                     self._fd, fd = fd, -1
             except BlockingIOError:
                 raise Locked(f"{self.path} is held by {lock_holder(self.path)}") from None
             finally:
                 if fd >= 0:
                     os.close(fd)
+
+    def _sign(self, fd: int) -> None:
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, json.dumps({"pid": os.getpid(), "verb": self.verb}).encode(), 0)
+        except OSError:
+            pass  # on a full disk the lock holds all the same
 
     def release(self) -> None:
         """Give the lock back; a child that inherited it still holds it."""

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from vermas import git
 from vermas.beads.ready import ready_ids
 from vermas.beads.waiting import reasons
 from vermas.config import Config
@@ -55,6 +56,7 @@ class Run:
 
     def add(self, rig: str, *, only: Iterable[str] | None, overrides: Sequence[str], limit: int | None, watch: bool) -> None:
         """Prepare a rig: take its lock and load its plugins. Raises `Locked`, or what is wrong with its configuration."""
+        git.program()  # without it a bead would be claimed and wait
         lock = FileLock(self.town.rig_lock(rig), "run", blocking=False)
         lock.acquire(blocking=False)
         try:

@@ -95,13 +95,13 @@ def fleet(tmp_path: Path, vermas_origin: OriginFactory) -> Iterator[Fleet]:
     env |= {"XDG_RUNTIME_DIR": short, "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONWARNINGS": "error", "COLUMNS": "200"}
     before, os.environ["XDG_RUNTIME_DIR"] = os.environ.get("XDG_RUNTIME_DIR"), short
     town = create(tmp_path / "hq")
-    run_dir = town.run_dir
+    town_id, run_dir = town.id, town.run_dir
     if before is None:
         del os.environ["XDG_RUNTIME_DIR"]
     else:
         os.environ["XDG_RUNTIME_DIR"] = before
     yield Fleet(town=town, origins=tmp_path / "origins", env=env, make_origin=vermas_origin)
-    end_marked([f"VERMAS_SESSION={town.id}/".encode(), os.fsencode(run_dir)])
+    end_marked([f"VERMAS_SESSION={town_id}/".encode(), os.fsencode(run_dir)])
     shutil.rmtree(short, ignore_errors=True)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from vermas.beads import exchange
 from vermas.beads.incoming import Report
 from vermas.cli.output import one_line
-from vermas.errors import VermasError
+from vermas.errors import StoreError, VermasError
 from vermas.store import Store, beads
 from vermas.town import Town, poke
 
@@ -54,6 +54,8 @@ def _sync(town: Town, store: Store, rig: str, *, edits_only: bool = False) -> No
         if edits_only and not exchange.edited(store, rig, path):
             return
         report = exchange.sync(store, rig, path)
+    except StoreError:
+        raise
     except (VermasError, OSError) as error:
         warn(f"{error}; the database has the beads, the next change writes them again")
         return

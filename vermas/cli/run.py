@@ -11,6 +11,7 @@ from types import FrameType
 
 import click
 
+from vermas import git
 from vermas.cli import acting
 from vermas.cli.app import current_town, json_option
 from vermas.cli.output import emit, one_line, print_json, print_table
@@ -102,6 +103,7 @@ def sling(bead_id: str, overrides: tuple[str, ...], as_json: bool) -> None:
     store = Store(town.db)
     bead = beads.alive(store.read, bead_id)
     _insist_free(store, bead_id)
+    git.program()
     site = open_site(town, config, bead["rig"], overrides=overrides)
     answer = spawn(site, bead_id)
     if answer is None:

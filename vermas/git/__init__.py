@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from vermas.git.files import git_dir, object_directories, read_ref
-from vermas.git.process import HELD, Result, run, untrusted
+from vermas.git.process import HELD, Result, program, run, untrusted
 from vermas.git.repository import Repository
 
 TYPE_CHECKING = False
@@ -28,6 +28,7 @@ __all__ = [
     "git_dir",
     "ls_remote",
     "object_directories",
+    "program",
     "push",
     "read_ref",
     "refresh_target",

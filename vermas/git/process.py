@@ -113,7 +113,7 @@ def run(
     background maintenance runs. `user_config` lets git read the user's and the system's configuration (credentials, ssh, `insteadOf`): for
     talking to an origin only. `ok` lists the exit codes that are answers. Raises GitError for another one, a deadline or a death by signal.
     """
-    argv = (_git(), *args)
+    argv = (program(), *args)
     where = dict(_environment(user_config, os.environ.get("PATH", ""), os.environ.get("HOME", "")))
     if repo is not None:
         where["GIT_DIR"] = _git_dir(repo)
@@ -158,7 +158,8 @@ def untrusted(
 
 
 @functools.cache
-def _git() -> str:
+def program() -> str:
+    """Where git is. Raises GitError when it is nowhere on PATH."""
     for place in os.get_exec_path():
         found = os.path.join(os.path.abspath(place), "git")
         if os.path.isfile(found) and os.access(found, os.X_OK):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 _BUSY_S = 30.0
+_FULL_BYTES = 1 << 20
 
 
 class Store:
@@ -75,7 +76,7 @@ class Store:
 
     def error(self, error: sqlite3.Error) -> StoreError:
         """The one-line form of a database error."""
-        return StoreError(f"{self.path}: {error}; nothing was changed")
+        return StoreError(f"{self.path}: {error}{_disk(self.path)}; nothing was changed")
 
     def _connect(self) -> sqlite3.Connection:
         if not os.path.exists(self.path):
@@ -84,6 +85,17 @@ class Store:
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA synchronous=FULL")
         return db
+
+
+def _disk(path: str) -> str:
+    """What the disk has to do with an error, which SQLite does not say."""
+    try:
+        disk = os.statvfs(os.path.dirname(path))
+    except OSError:
+        return ""
+    if disk.f_flag & os.ST_RDONLY:
+        return ": the file system is read-only"
+    return ": the disk is full, make room" if disk.f_bavail * disk.f_frsize < _FULL_BYTES else ""
 
 
 class Transaction:
