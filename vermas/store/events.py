@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 
@@ -41,6 +40,8 @@ def append(
     **data: Any,
 ) -> int:
     """Record an event with its evidence; answers its sequence number."""
+    import json  # not for `vermas signal`: it costs as much as sqlite3
+
     row = (time.time(), rig, kind, bead_id, polecat_id, session_no, json.dumps(data, ensure_ascii=False))
     cursor = db.execute("INSERT INTO events (at, rig, kind, bead_id, polecat_id, session_no, data) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     return int(cursor.lastrowid or 0)
@@ -72,6 +73,8 @@ def last_seq(db: sqlite3.Connection) -> int:
 
 def view(row: sqlite3.Row) -> Event:
     """An event as plugins and the log show it."""
+    import json
+
     from vermas.types import Event
 
     return Event(

@@ -6,7 +6,6 @@ act that makes going back unsafe. A row of `sessions` is written, and so counted
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 
@@ -208,6 +207,8 @@ def sessions(db: sqlite3.Connection, polecat_id: str) -> list[sqlite3.Row]:
 
 def live_drivers(db: sqlite3.Connection, rig: str) -> set[str]:
     """The names of the plugins that made a sandbox or session which still exists."""
+    import json
+
     rows = db.execute(
         "SELECT p.sandbox AS sandbox, s.driver AS driver FROM polecats p"
         " LEFT JOIN sessions s ON s.polecat_id = p.id AND s.session_no = p.session_no AND s.state != 'ended'"
@@ -226,6 +227,8 @@ def update_session(db: sqlite3.Connection, polecat_id: str, session_no: int, **c
 
 def relocate_handles(db: sqlite3.Connection, polecat_id: str, old: str, new: str) -> None:
     """The polecat's own files have moved: runtimes that keep their output there find it at the new place."""
+    import json
+
     there, here = json.dumps(old)[1:-1], json.dumps(new)[1:-1]
     db.execute("UPDATE sessions SET handle = replace(handle, ?, ?) WHERE polecat_id = ?", (there, here, polecat_id))
 
@@ -235,12 +238,20 @@ def signal(db: sqlite3.Connection, polecat_id: str, session_no: int, name: str, 
     now = time.monotonic()
     db.execute(
         "INSERT INTO signals (polecat_id, session_no, name, mono, data) VALUES (?, ?, ?, ?, ?)",
-        (polecat_id, session_no, name, now, json.dumps(data)),
+        (polecat_id, session_no, name, now, _json(data)),
     )
     db.execute(
         "UPDATE sessions SET acked_mono = coalesce(acked_mono, ?) WHERE polecat_id = ? AND session_no = ?",
         (now, polecat_id, session_no),
     )
+
+
+def _json(data: dict[str, Any]) -> str:
+    if not data:
+        return "{}"  # the usual case, without an import that costs as much as sqlite3
+    import json
+
+    return json.dumps(data)
 
 
 def signals(db: sqlite3.Connection, polecat_id: str, session_no: int, limit: int = 20) -> list[sqlite3.Row]:
