@@ -59,3 +59,12 @@ def test_the_trash_itself_is_never_a_link(tmp_path: Path) -> None:
     except OSError:
         pass
     assert (tmp_path / "real" / "canary").exists()
+
+
+def test_a_scratch_directory_lasts_as_long_as_its_block(tmp_path: Path) -> None:
+    bin_ = str(tmp_path / "trash")
+    with trash.scratch(bin_, "snapshot") as path:
+        Path(path, "index").write_text("x")
+        trash.empty(bin_)
+        assert Path(path, "index").exists()
+    assert trash.leftovers(bin_) == []

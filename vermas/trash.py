@@ -6,7 +6,10 @@ import fcntl
 import logging
 import os
 import secrets
+import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,28 @@ def empty(trash: str) -> None:
                 return
     finally:
         os.close(top)
+
+
+@contextmanager
+def scratch(trash: str, label: str) -> Iterator[str]:
+    """A directory for passing use among what is deleted anyway: after a crash `empty` deletes it, before that it is left alone."""
+    os.makedirs(trash, mode=0o700, exist_ok=True)
+    while True:
+        path = os.path.join(trash, f"{label}-{secrets.token_hex(6)}")
+        os.mkdir(path, 0o700)
+        try:
+            directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # it was emptied at this very moment
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        if os.path.isdir(path):
+            break
+        os.close(directory)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+        os.close(directory)
 
 
 def leftovers(trash: str) -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 
+from vermas import trash
 from vermas.errors import GitError
 from vermas.git.files import is_object_name, read_ref
 from vermas.git.objects import write_object
@@ -32,7 +32,7 @@ def snapshot(checkout: Checkout, branch: str, base: str) -> str:
         )
     if not os.path.isdir(checkout.path):
         return tip
-    with tempfile.TemporaryDirectory(prefix="vermas-snapshot-") as scratch:
+    with trash.scratch(os.path.join(os.path.dirname(checkout.vault), "trash"), "snapshot") as scratch:
         if not os.path.isdir(checkout.git_dir):
             checkout = _stand_in(checkout, scratch, tip)
         return _save(checkout, scratch, branch, base)
