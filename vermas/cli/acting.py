@@ -14,10 +14,17 @@ from vermas.lifecycle.reconcile import reconcile
 from vermas.lifecycle.site import Site
 from vermas.processes import FileLock
 from vermas.store import Store, polecats
-from vermas.town import Town, poke
+from vermas.town import Town, poke, refuse_moved
 
 _DEADLINE_S = 30.0
 _POLL_S = 0.05
+
+
+def unmoved(town: Town) -> Store:
+    """The store of a town, for a verb that writes what it wants before the reconciler looks: it must be able to begin."""
+    store = Store(town.db)
+    refuse_moved(town, store.read)
+    return store
 
 
 def find_polecat(store: Store, name: str, *, gone: bool = False) -> sqlite3.Row:

@@ -157,7 +157,7 @@ def stop(names: tuple[str, ...], everyone: bool) -> None:
     if bool(names) == everyone:
         raise UsageError("name polecats, or say --all")
     town = current_town()
-    store = Store(town.db)
+    store = acting.unmoved(town)
     rows = polecats.living(store.read) if everyone else [acting.find_polecat(store, name) for name in names]
     with store.write() as db:
         for row in rows:
@@ -174,7 +174,7 @@ def stop(names: tuple[str, ...], everyone: bool) -> None:
 def restart(name: str) -> None:
     """Go on with a stopped polecat: land what a human looked at, else a new session in the same checkout."""
     town = current_town()
-    store = Store(town.db)
+    store = acting.unmoved(town)
     row = acting.find_polecat(store, name)
     with store.write() as db:
         desire.restart(db, row)
@@ -194,7 +194,7 @@ def restart(name: str) -> None:
 def nuke(name: str, force: bool) -> None:
     """Remove a polecat and free its slot. Its work is kept in the vault; its bead is ready again."""
     town = current_town()
-    store = Store(town.db)
+    store = acting.unmoved(town)
     row = acting.find_polecat(store, name)
     with store.write() as db:
         desire.nuke(db, row, force=force)
@@ -210,7 +210,7 @@ def nuke(name: str, force: bool) -> None:
 def destroy(name: str, yes_destroy_work: bool) -> None:
     """Remove a polecat together with its work."""
     town = current_town()
-    store = Store(town.db)
+    store = acting.unmoved(town)
     row = acting.find_polecat(store, name)
     if not yes_destroy_work:
         raise UsageError("destroy needs --yes-destroy-work")
