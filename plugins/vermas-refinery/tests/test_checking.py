@@ -194,6 +194,15 @@ def test_the_check_of_an_outdated_candidate_is_ended(works: Any, tmp_path: Path,
     vermas_wait(lambda: not Path(f"/proc/{first}/cmdline").exists() or Path(f"/proc/{first}/cmdline").read_bytes() == b"")
 
 
+def test_the_check_of_a_withdrawn_submission_is_ended(works: Any, tmp_path: Path, vermas_wait: Wait) -> None:
+    works.with_check(f"echo $$ >>{tmp_path}/runs; exec sleep 60")
+    works.verify(candidate_of(works))
+    vermas_wait(lambda: (tmp_path / "runs").exists() and (tmp_path / "runs").read_text().endswith("\n"))
+    check = Path(f"/proc/{(tmp_path / 'runs').read_text().strip()}/cmdline")
+    works.candidate(works.change({"b.txt": "b\n"}))
+    vermas_wait(lambda: not check.exists() or check.read_bytes() == b"")
+
+
 def test_checkouts_of_older_gates_go(works: Any) -> None:
     """Their logs stay for a while."""
     works.with_check("true")

@@ -67,13 +67,15 @@ def check_environment(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def tidy(rig: Rig, submission_id: int) -> None:
-    """Drop the checkouts of earlier submissions' gates, and all but the newest of their logs."""
+    """Drop the checkouts of earlier submissions' gates, and all but the newest of their logs. Only one submission is checked at a time."""
     gates = sorted(((_number(name), name) for name in _listed(_gates(rig)) if _number(name) < submission_id), reverse=True)
     for position, (_, name) in enumerate(gates):
         gate = os.path.join(_gates(rig), name)
-        attempt = attempts.latest(gate, "")
-        if attempt is None or attempts.running_pid(attempt) is not None:
+        attempt = attempts.latest(gate, f"{rig.town_id}/gate-{rig.name}-{name}")
+        if attempt is None:
             continue
+        if attempts.running_pid(attempt) is not None:
+            attempts.end(attempt)  # of a submission that was withdrawn: nobody waits for it
         if position >= _KEPT_GATES:
             trash.discard(gate, _trash(rig), f"gate-{name}")
         else:
