@@ -133,3 +133,33 @@ def test_a_lock_file_that_changes_hands_stays(made: tuple[Repository, Path, str,
     finally:
         stop.set()
         thread.join()
+
+
+def test_a_ref_of_our_own_is_written_without_a_process(vault: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = git(vault.path, "rev-parse", "refs/vermas/base/main")
+    second = vault.commit_tree(vault.commit(first).tree, [first], "second", "Test <test@example.org>", 1)
+    ref = "refs/vermas/submitted/p1/1"
+    with monkeypatch.context() as patch:
+        patch.setattr("vermas.git.repository.run", None)
+        vault.update_ref(ref, first)
+        vault.update_ref(ref, second)
+    assert git(vault.path, "rev-parse", ref) == second
+    assert git(vault.path, "log", "-g", "--format=%H", ref).split() == [second, first]
+    git(vault.path, "pack-refs", "--all")
+    vault.update_ref(ref, first)
+    assert git(vault.path, "rev-parse", ref) == first
+
+
+def test_a_ref_that_is_in_the_way_is_named(vault: Repository) -> None:
+    sha = git(vault.path, "rev-parse", "refs/vermas/base/main")
+    vault.update_ref("refs/vermas/rescue/p1", sha)
+    with pytest.raises(GitError, match="'refs/vermas/rescue/p1' exists"):
+        vault.update_ref("refs/vermas/rescue/p1/1", sha)
+    vault.update_ref("refs/vermas/rescue/p2/1", sha)
+    with pytest.raises(GitError, match="'refs/vermas/rescue/p2/1' exists"):
+        vault.update_ref("refs/vermas/rescue/p2", sha)
+
+
+def test_no_ref_points_at_an_object_that_is_not_there(vault: Repository) -> None:
+    with pytest.raises(GitError, match="nonexistent object"):
+        vault.update_ref("refs/vermas/rescue/p1/1", "1" * 40)

@@ -9,7 +9,8 @@ import time
 from vermas.cli.insession import Caller
 from vermas.errors import Conflict, UsageError
 from vermas.git import Repository, run, untrusted
-from vermas.git.files import common_dir, git_dir
+from vermas.git.files import common_dir, git_dir, object_directories
+from vermas.git.objects import commits_since
 from vermas.store import beads, incidents, polecats, submissions
 
 _SHOWN = 10
@@ -96,6 +97,9 @@ def _clean_head(caller: Caller, sandbox: str) -> str:
 
 
 def _new_commits(caller: Caller, sandbox: str, head: str) -> bool:
+    known = commits_since(object_directories(sandbox), caller.row["base_sha"], head)
+    if known is not None:
+        return known > 0
     counted = run(None, "rev-list", "--count", "-1", head, "--not", caller.row["base_sha"], "--", env=_git(caller, sandbox))
     return counted.text != "0"
 

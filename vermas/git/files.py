@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 
 from vermas.errors import GitError
 
@@ -58,6 +59,29 @@ def read_ref(git_dir: Path | str, ref: str) -> str | None:
     """The object name in the loose file of `ref`; None when there is none (it may be packed) or it is symbolic."""
     line = _line(os.path.join(git_dir, ref))
     return line if line is not None and is_object_name(line) else None
+
+
+def write_ref(git_dir: Path | str, ref: str, new: str) -> None:
+    """Point `ref` at `new` as git does: through its lock file, on disk before it has its name, and into its log.
+
+    For plain names and objects that are there; the caller keeps other writers out. Raises OSError when something is in the way.
+    """
+    path, log = os.path.join(git_dir, ref), os.path.join(git_dir, "logs", ref)
+    old = read_ref(git_dir, ref) or "0" * len(new)
+    for place in (path, log):
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+    with open(log, "ab") as file:
+        file.write(f"{old} {new} VerMAS <vermas@localhost> {int(time.time())} +0000\n".encode())
+    lock = f"{path}.lock"
+    with open(os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666), "wb") as file:
+        try:
+            file.write(f"{new}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
+            os.rename(lock, path)
+        except BaseException:
+            os.unlink(lock)
+            raise
 
 
 def borrow_objects(objects: Path | str, lender: Path | str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from contextlib import contextmanager, suppress
 
 from vermas.errors import GitError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from vermas.git.values import Commit, MergeResult
 
+#: Names that need no check of git's: no dots, no signs.
+_OURS = re.compile(r"refs/vermas(?:/[A-Za-z0-9_-]+){2,}\Z")
 _CONFIG = {
     "gc.auto": "0",
     "gc.pruneExpire": "never",
@@ -120,8 +123,23 @@ class Repository:
         return {name: sha for sha, _, name in (line.partition(" ") for line in out.splitlines())}
 
     def update_ref(self, ref: str, new: str, old: str | None = None) -> None:
-        """Point `ref` at `new`; with `old` only if it is there now (`""`: only if it does not exist)."""
-        self.update_refs([(ref, new, old)])
+        """Point `ref` at `new`; with `old` only if it is there now (`""`: only if it does not exist).
+
+        No process for a ref of our own in a repository that only VerMAS writes.
+        """
+        plain = old is None and self._env is None and _OURS.match(ref) and files.is_object_name(new) and self.has(new)
+        if not plain or not self._write(ref, new):
+            self.update_refs([(ref, new, old)])
+
+    def _write(self, ref: str, new: str) -> bool:
+        """False when something is in the way, which git can name."""
+        with self._alone():
+            self._drop_stale_locks([ref])
+            try:
+                files.write_ref(self.path, ref, new)
+            except (FileExistsError, IsADirectoryError, NotADirectoryError):
+                return False
+        return True
 
     def update_refs(self, changes: Sequence[tuple[str, str, str | None]]) -> None:
         """Several `update_ref(ref, new, old)` in one transaction and one process; `new` = "" deletes.
@@ -155,7 +173,7 @@ class Repository:
         """Agents write the yard without asking: there only VerMAS's own refs are sure to have no other writer."""
         ours = [ref for ref in refs if self._env is None or ref.startswith("refs/vermas/")]
         for name in [*ours, *(["packed-refs"] if self._env is None else [])]:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, NotADirectoryError):
                 os.unlink(os.path.join(self.path, f"{name}.lock"))
 
     def tidy(self, directory: str) -> None:
