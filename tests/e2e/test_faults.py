@@ -20,7 +20,7 @@ import pytest
 
 from vermas.testing import fake_agent
 from vermas.testing.plugin import Wait
-from vermas.testing.reaper import marked
+from vermas.testing.reaper import end_marked, marked
 from vermas.testing.town import git
 
 from .conftest import RUNTIMES, VERMAS, Fleet
@@ -154,6 +154,18 @@ def test_a_killed_run_is_carried_on_with_the_same_session(
     vermas_wait(lambda: _holder(site) == second.pid, 30)
     go.touch()
     _lands(site, second, log, sessions=1)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_everything_is_killed_at_once(watched: Callable[..., Site], log: Log, vermas_wait: Wait, runtime: str) -> None:
+    site = watched(runtime, *STUCK)
+    run = site.fleet.start("run")
+    vermas_wait(site.stuck, 30)
+    town = site.fleet.town
+    end_marked([f"VERMAS_SESSION={town.id}/".encode(), os.fsencode(town.root), os.fsencode(town.run_dir)])
+    run.communicate()
+    assert run.returncode == -signal.SIGKILL
+    _lands(site, site.fleet.start("run"), log, sessions=2)
 
 
 def test_a_session_that_ended_while_nothing_ran_is_found_ended(
