@@ -94,7 +94,7 @@ def test_an_origin_whose_git_was_killed_has_not_refused(made: tuple[Repository, 
 
 def test_lock_files_that_a_killed_git_left_in_an_origin(made: tuple[Repository, Path, str, str]) -> None:
     vault, origin, base, commit = made
-    locks = [origin / "refs" / "heads" / "main.lock", origin / "HEAD.lock"]
+    locks = [origin / "refs" / "heads" / "main.lock", origin / "HEAD.lock", origin / "index.lock"]
     for lock in locks:
         lock.touch()
     first = push(vault.path, str(origin), commit, "main", base)

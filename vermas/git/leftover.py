@@ -14,11 +14,11 @@ _REMOTE = ("nfs", "cifs", "smb", "ceph", "9p", "afs", "gluster", "lustre", "fuse
 
 
 def drop_locks(git_dir: str, branch: str) -> list[str]:
-    """Remove the lock files of `branch` and HEAD that nobody can hold; those removed. Linux; elsewhere nothing is ever sure.
+    """Remove the lock files of `branch`, HEAD and the index that nobody can hold; those removed. Linux; elsewhere nothing is ever sure.
 
     Sure means: made by this user on a disk of this machine, unchanged for a second, and no git of this user works in the repository.
     """
-    paths = [os.path.join(git_dir, name) for name in (f"refs/heads/{branch}.lock", "HEAD.lock", "packed-refs.lock")]
+    paths = [os.path.join(git_dir, name) for name in (f"refs/heads/{branch}.lock", "HEAD.lock", "packed-refs.lock", "index.lock")]
     seen = {path: mark for path in paths if (mark := _mark(path)) is not None}
     end = time.monotonic() + _LIVE_S
     while seen and time.monotonic() < end:
