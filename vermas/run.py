@@ -107,10 +107,10 @@ class Run:
 
     def _choose(self, site: Site, plan: Plan) -> None:
         db = site.store.read
-        found = list(plan.beads) if plan.beads is not None else ready_ids(db, site.rig.name)
         at_work = [row["bead_id"] for row in polecats.living(db, site.rig.name)]
+        found = [*at_work, *ready_ids(db, site.rig.name)] if plan.beads is None else list(plan.beads)
         with self._seen:
-            self._chosen.update(dict.fromkeys([*at_work, *found], site.rig.name))
+            self._chosen.update(dict.fromkeys(found, site.rig.name))
 
     def _tell(self, event: Event) -> None:
         if event.kind == "claimed":

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +53,25 @@ class Fleet:
         return subprocess.Popen(
             [*VERMAS, "-C", self.town.root, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.env
         )
+
+    def on_a_terminal(self, *words: str, expect: int = 0) -> str:
+        """What a command line sends to a terminal; the environment says which (TERM, COLUMNS)."""
+        master, slave = pty.openpty()
+        shown = bytearray()
+
+        def read() -> None:
+            with contextlib.suppress(OSError):  # the other side is closed
+                while data := os.read(master, 65536):
+                    shown.extend(data)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        code = subprocess.call([*VERMAS, "-C", self.town.root, *words], stdin=slave, stdout=slave, stderr=slave, env=self.env, timeout=90)
+        os.close(slave)
+        reader.join()
+        os.close(master)
+        assert code == expect, shown.decode()
+        return shown.decode()
 
     def json(self, *words: str) -> Any:
         return json.loads(self.vermas(*words, "--json").stdout)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 from vermas.testing.plugin import Wait
 
-from .conftest import RUNTIMES, VERMAS, Desk, Fleet
+from .conftest import RUNTIMES, Desk, Fleet
 
 #: An agent that repeats its bead's words wherever it can: on its terminal, as its window's title, in names, messages and reasons.
 PARROT = """
@@ -100,34 +97,12 @@ def test_hostile_text_on_a_terminal(fleet: Fleet, tmp_path: Path) -> None:
     fleet.rig(agent=[sys.executable, "-S", str(agent)])
     fleet.vermas("bead", "create", hostile(canary), "--rig", "app", "-l", "escalate")
     fleet.vermas("bead", "create", hostile(canary), "--rig", "app", "-l", "green")
+    fleet.env.update({"TERM": "xterm-256color", "COLUMNS": "100"})
     for words, code in ((["run"], 9), (["status"], 0), (["bead", "list"], 0), (["polecat", "list"], 0)):
-        shown = on_a_terminal(fleet, *words, expect=code)
+        shown = fleet.on_a_terminal(*words, expect=code)
         assert "\x1b]" not in shown and "\x9b" not in shown and "\u202e" not in shown and "\x07" not in shown
         assert "[2J" not in shown.replace("\\x1b[2J", "")
     assert not canary.exists()
-
-
-def on_a_terminal(fleet: Fleet, *words: str, expect: int) -> str:
-    """What a command line sends to a terminal of 100 columns."""
-    master, slave = pty.openpty()
-    shown = bytearray()
-
-    def read() -> None:
-        try:
-            while data := os.read(master, 65536):
-                shown.extend(data)
-        except OSError:
-            pass  # the other side is closed
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    env = fleet.env | {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
-    code = subprocess.call([*VERMAS, "-C", fleet.town.root, *words], stdin=slave, stdout=slave, stderr=slave, env=env, timeout=60)
-    os.close(slave)
-    reader.join()
-    os.close(master)
-    assert code == expect, shown.decode()
-    return shown.decode()
 
 
 #: Commits, then sets every trap that git has in the repository that its checkout hangs on.
