@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Mapping
 
 from vermas.types import Launch, Polecat, Rig
@@ -29,13 +28,19 @@ INHERITED = (
 
 
 def session_environment(
-    rig: Rig, polecat: Polecat, launch: Launch, *, prompt_file: str, token_file: str, passed: Iterable[str], operator: Mapping[str, str]
+    rig: Rig,
+    polecat: Polecat,
+    launch: Launch,
+    *,
+    prompt_file: str,
+    token_file: str,
+    passed: Iterable[str],
+    operator: Mapping[str, str],
+    programs: Iterable[str],
 ) -> dict[str, str]:
-    """The complete environment of a session."""
+    """The complete environment of a session. `programs` are the directories that come first in its PATH."""
     env = {name: operator[name] for name in (*INHERITED, *passed, *launch.secrets) if name in operator}
-    env["PATH"] = os.pathsep.join(
-        (os.path.dirname(os.path.abspath(sys.argv[0] if _is_vermas(sys.argv[0]) else sys.executable)), operator.get("PATH", os.defpath))
-    )
+    env["PATH"] = os.pathsep.join((*programs, operator.get("PATH", os.defpath)))
     env.update(
         {
             "VERMAS_TOWN": rig.town,
@@ -63,7 +68,3 @@ def session_environment(
 def tag(rig: Rig, polecat_id: str, session_no: int) -> str:
     """What every process of a session carries in `VERMAS_SESSION`."""
     return f"{rig.town_id}/{polecat_id}/{session_no}"
-
-
-def _is_vermas(program: str) -> bool:
-    return os.path.basename(program) == "vermas" and os.path.isfile(program)

@@ -13,9 +13,11 @@ from vermas.calls import PluginBusy, PluginTimeout
 from vermas.errors import PluginError, VermasError
 from vermas.lifecycle import prompt
 from vermas.lifecycle.environment import session_environment
+from vermas.lifecycle.launcher import search_path
 from vermas.lifecycle.site import Site, sandbox_of
 from vermas.processes import atomic_write, lock_held, read_exit, read_record, shim_argv, sweep, write_spec
 from vermas.store import polecats
+from vermas.store.records import dumps
 from vermas.types import Launch, Polecat, Sandbox, to_json
 
 _SHIM_GRACE_S = 5.0
@@ -106,15 +108,15 @@ def _prepare(
     if write:
         sections = site.hooks.prime(polecat)
         text = prompt.render(site.rig, polecat, sandbox, brief=row["brief"], merge_sha=row["merge_sha"], sections=sections)
-        bead = json.dumps(to_json(polecat.bead), ensure_ascii=False)
+        bead = dumps(to_json(polecat.bead))
         # not durable: a session does not survive the loss of power that these files would not survive
         for path, content in ((files.prompt, text), (files.bead, bead), (files.token, session["token"])):
-            atomic_write(path, content.encode("utf-8", "surrogateescape"), durable=False)
+            atomic_write(path, _encoded(content), durable=False)
     launch = site.hooks.agent_launch("polecat", polecat, files.prompt, polecat.session_no > 1)
     if launch is None:
         raise PluginError(f"no plugin of rig {site.rig.name} knows the agent {polecat.agent!r}: name one in `plugins`, or set `agent`")
     for file in launch.files:
-        atomic_write(file.path, file.content.encode("utf-8", "surrogateescape"), file.mode, durable=False)
+        atomic_write(file.path, _encoded(file.content), file.mode, durable=False)
     spec = {
         "id": f"{polecat.id}-{polecat.session_no}",
         "lock": site.town.session_lock(polecat.id),
@@ -129,6 +131,7 @@ def _prepare(
             token_file=files.token,
             passed=site.env_pass,
             operator=os.environ,
+            programs=search_path(site.town.cache),
         ),
         "cwd": sandbox.path,
         "stdin": files.prompt if launch.prompt == "stdin" else None,
@@ -139,6 +142,14 @@ def _prepare(
     }
     write_spec(files.spec, spec)
     return replace(launch, argv=tuple(shim_argv(files.spec)), env={}, secrets=(), files=())
+
+
+def _encoded(text: str) -> bytes:
+    """Of what is no Unicode, the raw bytes of file names stay as they are, and the lone surrogates that JSON can hold become `?`."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")
 
 
 def never_started(site: Site, row: sqlite3.Row) -> bool:
