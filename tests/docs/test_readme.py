@@ -108,3 +108,7 @@ def test_verbs_and_options_exist(page: str, words: str) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     lost = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
     assert not lost
+
+
+def test_the_tour_shows_the_agent_that_it_links() -> None:
+    assert f"```python\n{(ROOT / 'docs/tour/agent.py').read_text()}```" in (ROOT / "docs/tour.md").read_text()
