@@ -108,9 +108,9 @@ def ids(db: sqlite3.Connection, rig: str = "") -> list[str]:
 def listing(db: sqlite3.Connection, rig: str = "", statuses: Iterable[str] = (), *, without: Iterable[str] = ()) -> list[sqlite3.Row]:
     """Beads of one rig or of all in the order in which they came: all but tombstones and those `without`, or those of `statuses`."""
     return db.execute(
-        "SELECT * FROM beads WHERE (?1 = '' OR rig = ?1) AND status NOT IN (SELECT value FROM json_each(?3))"
-        " AND (?2 = '[]' OR status IN (SELECT value FROM json_each(?2))) ORDER BY rig, position",
-        (rig, json.dumps(list(statuses)), json.dumps(["tombstone", *without])),
+        "SELECT * FROM beads WHERE (:rig = '' OR rig = :rig) AND status NOT IN (SELECT value FROM json_each(:without))"
+        " AND (:only = '[]' OR status IN (SELECT value FROM json_each(:only))) ORDER BY rig, position",
+        {"rig": rig, "only": json.dumps(list(statuses)), "without": json.dumps(["tombstone", *without])},
     ).fetchall()
 
 
@@ -211,9 +211,9 @@ def touch(db: sqlite3.Connection, rig: str) -> int:
 def positions(db: sqlite3.Connection, rig: str, count: int) -> int:
     """Reserve `count` places at the end of a rig's file; answers the first."""
     row = db.execute(
-        "INSERT INTO bead_files (rig, next_position) VALUES (?1, 1 + ?2)"
-        " ON CONFLICT (rig) DO UPDATE SET next_position = next_position + ?2 RETURNING next_position",
-        (rig, count),
+        "INSERT INTO bead_files (rig, next_position) VALUES (:rig, 1 + :count)"
+        " ON CONFLICT (rig) DO UPDATE SET next_position = next_position + :count RETURNING next_position",
+        {"rig": rig, "count": count},
     ).fetchone()
     return int(row[0]) - count
 

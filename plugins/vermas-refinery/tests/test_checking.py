@@ -59,13 +59,13 @@ def test_runs_on_exactly_the_tree(works: Any) -> None:
 
 
 def test_runs_once(works: Any, tmp_path: Path) -> None:
-    works.with_check(f"echo run >>{tmp_path}/runs; sleep 0.3")
+    works.with_check(f"echo run >>{tmp_path}/runs; until [ -e {tmp_path}/go ]; do sleep 0.02; done")
     candidate = candidate_of(works)
     for _ in range(5):
         verdict = works.verify(candidate)
         assert verdict is not None
         assert verdict.kind == "running"
-        assert verdict.wait_pid > 0
+    (tmp_path / "go").touch()
     assert works.verdict(candidate).kind == "pass"
     assert (tmp_path / "runs").read_text() == "run\n"
 
