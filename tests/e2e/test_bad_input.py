@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from vermas.lifecycle import advance
+from vermas.testing.town import git
+
 from .conftest import Desk, Fleet
+
+Log = Callable[[Path], list[str]]
 
 #: Names that nothing has, some of which would do harm where they were taken for a path, an option, a format or a command.
 NAMES = (
@@ -178,3 +185,67 @@ def test_a_megabyte_of_description_goes_through_a_run(desk: Desk, tmp_path: Path
     for words in (["why", "app-big1"], ["log"], ["status"], ["polecat", "list", "--all"]):
         assert len(desk.vermas(*words).stdout) < 20_000, words
     assert json.loads(Path(desk.town.issues("app")).read_text())["description"] == text
+
+
+@pytest.mark.parametrize("harm", ["gone", "no repository", "no target branch"])
+def test_an_origin_that_is_broken_when_a_run_needs_it(
+    desk: Desk, log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    """A human is told; the work waits and lands when the origin is back."""
+    monkeypatch.setattr(advance, "_RETRY_S", 0.01)
+    origin, aside = desk.rig(), tmp_path / "aside"
+    bead = desk.bead("One", "write a.txt x", "commit one", "done")
+
+    def hurt() -> None:
+        if harm == "no target branch":
+            git(origin, "branch", "-m", "main", "other")
+        else:
+            os.rename(origin, aside)
+            if harm == "no repository":
+                origin.mkdir()
+
+    def heal() -> None:
+        if harm == "no target branch":
+            git(origin, "branch", "-m", "other", "main")
+        else:
+            if origin.exists():
+                origin.rmdir()
+            os.rename(aside, origin)
+
+    hurt()
+    done = desk.vermas("run", expect=9)
+    assert str(origin) in done.stdout and "Traceback" not in done.stdout + done.stderr
+    assert desk.kinds(bead).count("incident-opened") == 1
+    heal()
+    desk.vermas("polecat", "restart", bead)
+    desk.vermas("run")
+    assert log(origin) == ["one", "first"]
+
+
+def test_text_that_is_no_unicode(desk: Desk, tmp_path: Path) -> None:
+    """Lone surrogates and NUL, as JSON can hold them, are kept through a whole run and break no verb."""
+    file, out = tmp_path / "odd.jsonl", tmp_path / "seen"
+    record = {
+        "id": "app-odd1",
+        "title": "\ud800 a\0b \udfff",
+        "description": "\udcff\0\n",
+        "status": "open",
+        "issue_type": "task",
+        "x\ud800": "\0",
+    }
+    file.write_text(json.dumps(record) + "\n")
+    desk.rig(agent=["sh", "-c", f'cp "$VERMAS_BEAD_FILE" {out}; echo x > a; git add a; git commit -qm one; vermas done'])
+    desk.vermas("bead", "import", str(file), "--rig", "app")
+    desk.vermas("run")
+    assert json.loads(out.read_bytes().decode("utf-8", "surrogatepass"))["title"]
+    for words in (
+        ["bead", "show", "app-odd1"],
+        ["why", "app-odd1"],
+        ["log"],
+        ["status"],
+        ["polecat", "list", "--all"],
+        ["polecat", "read", "p1"],
+    ):
+        desk.vermas(*words)
+    written = json.loads(Path(desk.town.issues("app")).read_text())
+    assert {key: written[key] for key in record if key != "status"} == {key: value for key, value in record.items() if key != "status"}
