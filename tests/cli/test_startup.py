@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +53,13 @@ def session(tmp_path: Path, town: Town) -> dict[str, str]:
     return {"VERMAS_TOWN": town.root, "VERMAS_POLECAT": "p1", "VERMAS_SESSION_NO": "1", "VERMAS_TOKEN_FILE": str(token)}
 
 
+def test_done_imports_what_it_needs_and_a_signal_less() -> None:
+    report = "import sys, {0}; sys.stderr.write('0 ' + ' '.join(sorted(sys.modules)))"
+    bare = modules(BARE, [], {})[1]
+    assert not (modules(report.format("vermas.cli.finishing"), [], {})[1] - bare) & (NEVER_IN_A_SESSION | {"json", "re", "hashlib"})
+    assert not (modules(report.format("vermas.cli.insession"), [], {})[1] - bare) & {"vermas.git", "vermas.store.beads", "json", "select"}
+
+
 @pytest.mark.parametrize("words", [["signal", "started"], ["assignment"]], ids=lambda words: words[0])
 def test_verbs_of_agents_import_little(session: dict[str, str], words: list[str]) -> None:
     names = imported(words, session)
@@ -76,25 +82,3 @@ def test_the_message_of_an_error_costs_no_click(tmp_path: Path) -> None:
     code, names = modules(REPORT, ["signal", "started"], {"VERMAS_POLECAT": ""})
     assert code == 8
     assert "click" not in names - modules(BARE, [], {})[1]
-
-
-#: What the console script does, without the cost of `-m`.
-SCRIPT = "import sys; from vermas.cli import main; sys.exit(main())"
-
-
-def test_ratios_to_a_bare_interpreter(session: dict[str, str]) -> None:
-    commands = {
-        "bare": ["-c", "pass"],
-        "signal": ["-c", SCRIPT, "signal", "working"],
-        "assignment": ["-c", SCRIPT, "assignment"],
-        "help": ["-c", SCRIPT, "--help"],
-    }
-    best = dict.fromkeys(commands, float("inf"))
-    for _ in range(20):  # in turn, and the best of each: other work on the machine then disturbs all alike
-        for name, words in commands.items():
-            start = time.perf_counter()
-            subprocess.run([sys.executable, "-P", *words], check=True, stdout=subprocess.DEVNULL, env={**os.environ, **session})
-            best[name] = min(best[name], time.perf_counter() - start)
-    assert best["signal"] < 3 * best["bare"]
-    assert best["assignment"] < 3 * best["bare"]
-    assert best["help"] < 5 * best["bare"]

@@ -11,7 +11,7 @@ from vermas.errors import Conflict, UsageError
 from vermas.git import Repository, run, untrusted
 from vermas.git.files import common_dir, git_dir, object_directories
 from vermas.git.objects import commits_since
-from vermas.store import beads, incidents, polecats, submissions
+from vermas.store import polecats, submissions
 
 _SHOWN = 10
 
@@ -110,12 +110,10 @@ def _submit(caller: Caller, sandbox: str, head: str, message: str) -> int:
     Repository(caller.town.vault(row["rig"])).fetch(sandbox, head, ref)
     with caller.store.write() as db:
         caller.prove(db)
-        bead = beads.get(db, row["bead_id"])
         submission = submissions.insert(
             db,
             rig=row["rig"],
             bead_id=row["bead_id"],
-            title=bead["title"] if bead is not None else "",
             polecat_id=row["id"],
             session_no=caller.session_no,
             commit_sha=head,
@@ -133,6 +131,8 @@ def _submit(caller: Caller, sandbox: str, head: str, message: str) -> int:
 
 
 def _nothing_to_do(caller: Caller, reason: str) -> int:
+    from vermas.store import beads
+
     with caller.store.write() as db:
         caller.prove(db)
         beads.set_status(db, caller.row["bead_id"], "closed", close_reason=f"no change: {reason}")
@@ -144,6 +144,8 @@ def _nothing_to_do(caller: Caller, reason: str) -> int:
 
 
 def _give_back(caller: Caller, how: str, message: str) -> int:
+    from vermas.store import beads, incidents
+
     row = caller.row
     with caller.store.write() as db:
         caller.prove(db)

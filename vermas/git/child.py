@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Mapping, Sequence
     from typing import IO
+else:
+    import _signal as signal  # without the enumerations that `signal` makes of its numbers
 
 _CHUNK_BYTES = 1 << 16
 #: What Python ignores and a program must not.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 from contextlib import contextmanager, suppress
 
 from vermas.errors import GitError
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
     from vermas.git.values import Commit, MergeResult
 
-#: Names that need no check of git's: no dots, no signs.
-_OURS = re.compile(r"refs/vermas(?:/[A-Za-z0-9_-]+){2,}\Z")
 _CONFIG = {
     "gc.auto": "0",
     "gc.pruneExpire": "never",
@@ -127,7 +124,7 @@ class Repository:
 
         No process for a ref of our own in a repository that only VerMAS writes.
         """
-        plain = old is None and self._env is None and _OURS.match(ref) and files.is_object_name(new) and self.has(new)
+        plain = old is None and self._env is None and _is_plain(ref) and files.is_object_name(new) and self.has(new)
         if not plain or not self._write(ref, new):
             self.update_refs([(ref, new, old)])
 
@@ -222,3 +219,9 @@ class Repository:
                 **(environment or {}),
             )
             yield repo
+
+
+def _is_plain(ref: str) -> bool:
+    """Whether a ref is one of our own that needs no check of git's: no dots, no signs, nothing empty."""
+    parts = ref.split("/")
+    return parts[:2] == ["refs", "vermas"] and len(parts) > 3 and all(part.replace("-", "").isalnum() and part.isascii() for part in parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import time
 
 TYPE_CHECKING = False
@@ -40,11 +41,21 @@ def append(
     **data: Any,
 ) -> int:
     """Record an event with its evidence; answers its sequence number."""
-    import json  # not for `vermas signal`: it costs as much as sqlite3
-
-    row = (time.time(), rig, kind, bead_id, polecat_id, session_no, json.dumps(data, ensure_ascii=False))
+    row = (time.time(), rig, kind, bead_id, polecat_id, session_no, _json(data))
     cursor = db.execute("INSERT INTO events (at, rig, kind, bead_id, polecat_id, session_no, data) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     return int(cursor.lastrowid or 0)
+
+
+def _json(data: dict[str, Any]) -> str:
+    """`data` as JSON. Text and numbers are written without `json`, whose import takes as long as sqlite3's: agents wait for it."""
+    if "json" in sys.modules or not all(type(value) in (str, int) for value in data.values()):
+        import json
+
+        return json.dumps(data, ensure_ascii=False)
+    from _json import encode_basestring
+
+    items = ((name, encode_basestring(value) if isinstance(value, str) else value) for name, value in data.items())
+    return f"{{{', '.join(f'{encode_basestring(name)}: {value}' for name, value in items)}}}"
 
 
 def since(db: sqlite3.Connection, seq: int, *, rig: str = "", limit: int = 1000) -> list[sqlite3.Row]:

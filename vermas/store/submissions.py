@@ -53,9 +53,10 @@ DDL = (
 
 
 def insert(db: sqlite3.Connection, **columns: Any) -> int:
-    """Queue a submission; one per session. `attempt` counts those of the bead."""
+    """Queue a submission under its bead's title; one per session. `attempt` counts those of the bead."""
+    bead = db.execute("SELECT title FROM beads WHERE id = ?", (columns["bead_id"],)).fetchone()
     attempt = 1 + int(db.execute("SELECT count(*) FROM submissions WHERE bead_id = ?", (columns["bead_id"],)).fetchone()[0])
-    row = {**columns, "attempt": attempt, "state": "queued", "created_at": time.time()}
+    row = {**columns, "title": bead["title"] if bead else "", "attempt": attempt, "state": "queued", "created_at": time.time()}
     names = ", ".join(row)
     marks = ", ".join("?" for _ in row)
     cursor = db.execute(f"INSERT INTO submissions ({names}) VALUES ({marks})", tuple(row.values()))
