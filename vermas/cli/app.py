@@ -69,7 +69,7 @@ def _plugin_command(entry: Installed) -> click.Command:
     return command
 
 
-@click.group(cls=Verbs, name="vermas", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Verbs, name="vermas", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.option("-C", "--town", metavar="DIR", help="The town.")
 def vermas(town: str | None) -> None:
     """Pytest for fleets of coding agents."""

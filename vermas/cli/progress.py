@@ -12,7 +12,7 @@ from vermas.cli.events import line, sentence
 from vermas.cli.output import age, one_line
 from vermas.cli.polecatview import state
 from vermas.run import Run
-from vermas.store import Store, polecats
+from vermas.store import Store, events, polecats
 from vermas.town import Town
 from vermas.types import Event, to_json
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _REFRESH_S = 0.25
+_RECOUNT_S = 1.0
+#: Lines of the picture that are no polecat's.
+_FRAME_LINES = 4
 #: Events that stay on the screen.
 _ABOVE = ("landed", "held", "no-change", "rework", "escalated", "deferred", "sandbox-lost", "incident-opened", "plugin-failed")
 
@@ -81,6 +84,8 @@ class Live:
         self._store = Store(town.db)
         self._last: dict[str, Event] = {}
         self._drawn = 0.0
+        self._counted = 0.0
+        self._landed = (0, 0)
         self._live = RichLive(console=Console(), auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
@@ -114,19 +119,35 @@ class Live:
 
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in ("polecat", "bead", "state", "elapsed", "last"):
-            table.add_column(name)
-        for row in polecats.living(self._store.read):
+            table.add_column(name, no_wrap=name != "last")
+        rows = polecats.living(self._store.read)
+        room = max(1, self._live.console.height - _FRAME_LINES)
+        for row in rows[:room]:
             session = polecats.session(self._store.read, row["id"], row["session_no"])
-            last = self._last.get(row["id"])
+            last = self._last_of(row["id"])
             table.add_row(
                 Text(one_line(f"{row['rig']}/{row['slot']} {row['id']}")),
                 Text(one_line(row["bead_id"])),
                 Text(state(self._store, row, session)),
                 Text(age(time.time() - row["created_at"])),
-                Text(f"{sentence(last)} {age(time.time() - last.at)} ago" if last else ""),
+                Text(f"{age(time.time() - last.at)} ago: {sentence(last)}" if last else "", no_wrap=True, overflow="ellipsis"),
             )
-        outcomes = self._run.outcomes()
-        good = sum(outcome.good for outcome in outcomes)
+        more = [Text(f"… and {len(rows) - room} more")] if len(rows) > room else []
+        good, chosen = self._count()
         bar = Table.grid(padding=(0, 1))
-        bar.add_row(ProgressBar(total=max(1, len(outcomes)), completed=good, width=40), Text(f"{good} of {len(outcomes)} beads landed"))
-        return Group(table, bar)
+        bar.add_row(ProgressBar(total=max(1, chosen), completed=good, width=40), Text(f"{good} of {chosen} beads landed"))
+        return Group(table, *more, bar)
+
+    def _last_of(self, polecat_id: str) -> Event | None:
+        """A polecat's newest event, also one from before this run."""
+        if polecat_id not in self._last and (rows := events.about(self._store.read, polecat_id=polecat_id)):
+            self._last[polecat_id] = events.view(rows[-1])
+        return self._last.get(polecat_id)
+
+    def _count(self) -> tuple[int, int]:
+        """How many of the chosen beads have landed, and how many there are; with many beads this takes longer than drawing."""
+        if time.monotonic() - self._counted > _RECOUNT_S:
+            outcomes = self._run.outcomes()
+            self._landed = (sum(outcome.good for outcome in outcomes), len(outcomes))
+            self._counted = time.monotonic()
+        return self._landed
