@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 import pytest
 
+from vermas import hookspecs
 from vermas.cli.app import vermas
 from vermas.cli.verbs import EXIT_CODES, VERBS
 
@@ -112,3 +113,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_the_tour_shows_the_agent_that_it_links() -> None:
     assert f"```python\n{(ROOT / 'docs/tour/agent.py').read_text()}```" in (ROOT / "docs/tour.md").read_text()
+
+
+def test_the_changelog_names_every_hook() -> None:
+    hooks = {name for name in vars(hookspecs) if name.startswith("vermas_")}
+    assert hooks == set(re.findall(r"`(vermas_\w+)`", (ROOT / "CHANGELOG.md").read_text()))
