@@ -15,7 +15,6 @@ from typing import Any
 MODES = ("self", "root", "group")
 _FIELDS = struct.Struct("=6q")
 _SIZE = 8 * (6 + 256)
-_DEADLINE_S = 90.0
 
 
 def compiler() -> str | None:
@@ -86,6 +85,7 @@ class Zygote:
         """End it."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        self._process.kill()
+        self._process.wait()
         self._process.stdin.close()
         self._process.stdout.close()
-        self._process.wait(timeout=_DEADLINE_S)

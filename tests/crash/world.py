@@ -55,12 +55,12 @@ class World:
         ]
 
     def close(self) -> None:
-        """End everything and remove it."""
+        """End everything, victims that still run included, and remove it."""
         for process in self.bystanders:
             process.kill()
             process.wait()
-        self.zygote.close()
         end_marked([self.tag.encode(), os.fsencode(self.base)])
+        self.zygote.close()
         shutil.rmtree(self.base)
 
     def vermas(self, *words: str, join: bool = False) -> Ended:
