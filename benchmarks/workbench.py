@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 VERMAS = str(Path(sys.executable).with_name("vermas"))
 HERE = Path(__file__).parent
@@ -146,6 +147,26 @@ class Bench:
         return [f"{what}: {count}, not {self.tasks}" for what, count in counts.items() if count != self.tasks] + [
             f"{len(found)} {what} left: {found[:3]}" for what, found in left.items() if found
         ]
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """A `vermas run` in the background."""
+        none = subprocess.DEVNULL
+        return subprocess.Popen([VERMAS, "run"], cwd=self.town, stdin=none, stdout=none, stderr=none)
+
+    def working(self, count: int, deadline_s: float = 120.0) -> list[dict[str, Any]]:
+        """The start records of sessions whose agents run, once there are `count`."""
+        until = time.monotonic() + deadline_s
+        while len(found := sorted(self.town.glob(f"{_RIG}/polecats/*/.p*/shim-*.json"))) < count:
+            if time.monotonic() > until:
+                raise SystemExit(f"only {len(found)} of {count} sessions started")
+            time.sleep(0.05)
+        return [json.loads(path.read_text()) for path in found]
+
+    def stop(self, run: subprocess.Popen[bytes]) -> None:
+        """End a run in the background, and its sessions."""
+        run.terminate()
+        run.wait()
+        self.call("polecat", "stop", "--all")
 
 
 def measure(*argv: str, cwd: Path, place: Path) -> Cost:
