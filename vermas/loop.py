@@ -246,6 +246,8 @@ class RigLoop:
     def _land_waits(self, effects: int, wait: landing.Waiting) -> None:
         if wait.seconds is not None:
             self._schedule.wake(_LANDING, time.monotonic() + wait.seconds)
+        for pid in wait.pids:
+            self._watch_check(pid)
         if effects:
             self.site.notify()
             for row in polecats.living(self.site.store.read, self.site.rig.name):
@@ -267,6 +269,18 @@ class RigLoop:
             self._pidfds[polecat_id] = pidfd
             self._selector.register(pidfd, selectors.EVENT_READ, polecat_id)
 
+    def _watch_check(self, pid: int) -> None:
+        """The same for a check's supervisor. Linux; elsewhere the landing is looked at every second."""
+        name = f"check {pid}"
+        if name in self._pidfds or not hasattr(os, "pidfd_open"):
+            return
+        try:
+            self._pidfds[name] = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._schedule.wake(_LANDING)
+        else:
+            self._selector.register(self._pidfds[name], selectors.EVENT_READ, name)
+
     def _sleep(self) -> None:
         now = time.monotonic()
         until = min(self._schedule.next_at(), self._tick_at)
@@ -280,7 +294,7 @@ class RigLoop:
             else:
                 self._selector.unregister(key.fd)
                 os.close(self._pidfds.pop(key.data))
-                self._schedule.wake(key.data)
+                self._schedule.wake(key.data if key.data.startswith("p") else _LANDING)
 
     def _poked(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -170,6 +170,8 @@ def _interruptible(whole: Run) -> list[int]:
     def pressed(number: int, frame: FrameType | None) -> None:
         presses.append(number)
         if len(presses) > 1:
+            if sys.stdout.isatty():
+                os.write(1, b"\x1b[?25h")  # the live picture hides the cursor
             os._exit(130)
         whole.stop()
         os.write(2, b"\nvermas: nothing new is started; sessions go on. `vermas run` comes back to them. Ctrl-C again leaves at once.\n")
