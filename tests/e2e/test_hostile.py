@@ -89,14 +89,14 @@ def test_hostile_text_is_data_in_every_verb(desk: Desk, tmp_path: Path, runtime:
     assert not canary.exists()
 
 
-def test_hostile_text_on_a_terminal(fleet: Fleet, tmp_path: Path) -> None:
+def test_hostile_text_on_a_terminal(desk: Desk, fleet: Fleet, tmp_path: Path) -> None:
     """The live picture of a run is drawn by rich: nothing in it is taken for markup, nor sent to the terminal as it is."""
     canary = Path(fleet.env["XDG_RUNTIME_DIR"], "c")
     agent = tmp_path / "parrot.py"
     agent.write_text(PARROT)
-    fleet.rig(agent=[sys.executable, "-S", str(agent)])
-    fleet.vermas("bead", "create", hostile(canary), "--rig", "app", "-l", "escalate")
-    fleet.vermas("bead", "create", hostile(canary), "--rig", "app", "-l", "green")
+    desk.rig(agent=[sys.executable, "-S", str(agent)])
+    desk.vermas("bead", "create", hostile(canary), "--rig", "app", "-l", "escalate")
+    desk.vermas("bead", "create", hostile(canary), "--rig", "app", "-l", "green")
     fleet.env.update({"TERM": "xterm-256color", "COLUMNS": "100"})
     for words, code in ((["run"], 9), (["status"], 0), (["bead", "list"], 0), (["polecat", "list"], 0)):
         shown = fleet.on_a_terminal(*words, expect=code)

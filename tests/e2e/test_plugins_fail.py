@@ -107,7 +107,7 @@ WRONG: dict[str, tuple[list[str], str, tuple[str, ...]]] = {
 }
 
 
-def test_rigs_that_cannot_be_loaded_say_why_and_the_others_run(fleet: Fleet, install: Install, log: Log) -> None:
+def test_rigs_that_cannot_be_loaded_say_why_and_the_others_run(desk: Desk, fleet: Fleet, install: Install, log: Log) -> None:
     install("broken", "import no_such_module_anywhere")
     install("exits", "raise SystemExit('bye')")
     install("future", "raise RuntimeError('imported before its range was looked at')", requires=">=9")
@@ -115,8 +115,8 @@ def test_rigs_that_cannot_be_loaded_say_why_and_the_others_run(fleet: Fleet, ins
     install("twofold", "", distribution="acme-two")
     install("typo", "@hookimpl\ndef vermas_alocate(rig): ...\n")
     install("greedy", "@hookimpl\ndef vermas_gate(rig, colour): ...\n")
-    origin = fleet.rig("good")
-    fleet.bead("Lands", rig="good")
+    origin = desk.rig("good")
+    desk.bead("Lands", rig="good")
     tables = [
         f'[rigs.{rig}]\norigin = "/nowhere"\nprefix = "{rig}"\nagent = "script"\nplugins = {json.dumps(names)}\n{options}\n'
         for rig, (names, options, _) in WRONG.items()

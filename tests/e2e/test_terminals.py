@@ -112,15 +112,15 @@ SURROUNDINGS: dict[str, dict[str, str | None]] = {
 
 
 @pytest.mark.parametrize("changed", SURROUNDINGS.values(), ids=SURROUNDINGS)
-def test_a_whole_run_in_odd_surroundings(fleet: Fleet, log: Log, changed: dict[str, str | None]) -> None:
+def test_a_whole_run_in_odd_surroundings(desk: Desk, fleet: Fleet, log: Log, changed: dict[str, str | None]) -> None:
+    origin = desk.rig()
     for name, value in changed.items():
         fleet.env.pop(name, None)
         if value is not None:
             fleet.env[name] = value
-    origin = fleet.rig()
     bead = fleet.bead("Grüße, 日本 🐾", "write größe.txt ünï", "commit grüße 🐾", "print 日本", "done")
     fleet.vermas("run")
-    assert log(origin) == ["grüße 🐾", "first"] and fleet.json("bead", "show", bead)["title"] == "Grüße, 日本 🐾"
+    assert log(origin) == ["grüße 🐾", "first"] and desk.json("bead", "show", bead)["title"] == "Grüße, 日本 🐾"
     for words in (
         ["status"],
         ["log"],
@@ -133,10 +133,10 @@ def test_a_whole_run_in_odd_surroundings(fleet: Fleet, log: Log, changed: dict[s
         fleet.vermas(*words)
 
 
-def test_small_and_dumb_terminals(fleet: Fleet) -> None:
-    fleet.rig()
+def test_small_and_dumb_terminals(desk: Desk, fleet: Fleet) -> None:
+    desk.rig()
     for term, columns in (("dumb", "40"), ("xterm-256color", "12")):
-        bead = fleet.bead("A title that is longer than any line of forty columns could be, 日本")
+        bead = desk.bead("A title that is longer than any line of forty columns could be, 日本")
         fleet.env.update({"TERM": term, "COLUMNS": columns, "LINES": "5"})
-        shown = [fleet.on_a_terminal(*words) for words in (["run"], ["status"], ["bead", "list", "--all"], ["why", bead])]
+        shown = [fleet.on_a_terminal(*words) for words in (["run"], ["bead", "list", "--all"], ["why", bead])]
         assert "landed" in shown[0] and (term != "dumb" or "\x1b" not in "".join(shown))
