@@ -1,8 +1,23 @@
-"""Prints the figures of the crash points after a run."""
+"""The world of a worker, and the figures of the crash points after a run."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+
+from .preload import compiler
+from .world import World
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[World]:
+    """The worker's town, in whichever state a test restores."""
+    if compiler() is None:
+        pytest.skip("crash points need a C compiler (cc)")
+    made = World()
+    yield made
+    made.close()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -10,25 +10,17 @@ import itertools
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from .preload import MODES, compiler
+from .preload import MODES
 from .scenarios import SCENARIOS, Point, play
 from .world import World
 
-pytestmark = pytest.mark.skipif(compiler() is None, reason="crash points need a C compiler (cc)")
 _SHARE = 20
 #: The points of a verb and mode are dealt out to this many tests, so that workers of pytest-xdist share them evenly.
 _SHARDS = 4
-
-
-@pytest.fixture(scope="session")
-def world() -> Iterator[World]:
-    made = World()
-    yield made
-    made.close()
 
 
 @pytest.mark.crash
