@@ -131,7 +131,7 @@ def test_few_processes(sandboxes: SandboxBench, monkeypatch: pytest.MonkeyPatch)
 
     sandbox = sandboxes.create()
     sandboxes.remove(sandbox)
-    process._git.cache_clear()
+    process.program.cache_clear()
     monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
     try:
         counts = []
@@ -142,5 +142,5 @@ def test_few_processes(sandboxes: SandboxBench, monkeypatch: pytest.MonkeyPatch)
         sandboxes.remove(sandbox)
         counts.append(len(trace.read_text().splitlines()))
     finally:
-        process._git.cache_clear()
+        process.program.cache_clear()
     assert counts == [1, 2, 2]

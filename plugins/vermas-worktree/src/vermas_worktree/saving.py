@@ -12,6 +12,7 @@ from vermas.git.files import is_object_name, read_ref
 from vermas.git.objects import write_object
 from vermas_worktree import nested
 from vermas_worktree.checkout import Checkout, read_lines, write_line
+from vermas_worktree.index import is_plain
 from vermas_worktree.looking import Status, stashes, status
 
 _PERSON = "VerMAS <vermas@localhost>"
@@ -51,7 +52,7 @@ class _Entry:
 
 def _save(checkout: Checkout, scratch: str, branch: str, base: str) -> str:
     found = status(checkout, every_file=True)
-    entries = _entries(checkout)
+    entries = [] if not found.dirty and is_plain(checkout.file("index")) else _entries(checkout)
     hidden = [entry.path for entry in entries if entry.hidden and os.path.lexists(os.path.join(checkout.path, entry.path))]
     index = _copied_index(checkout, os.path.join(scratch, "index"))
     if hidden:
