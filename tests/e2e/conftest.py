@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,10 +77,16 @@ class Fleet:
         return json.loads(self.vermas(*words, "--json").stdout)
 
     def rig(
-        self, name: str = "app", runtime: str = "process", *, check: str = "true", agent: list[str] | None = None, **files: str
+        self,
+        name: str = "app",
+        runtime: str = "process",
+        *,
+        check: str = "true",
+        agent: list[str] | None = None,
+        files: Mapping[str, str] | None = None,
     ) -> Path:
         """A rig with an origin of its own; its agent is the scripted one unless a command is given."""
-        origin = self.make_origin(name, files or None)
+        origin = self.make_origin(name, files)
         plugins = f"slots,worktree,{runtime},script,watchdog,refinery"
         self.vermas("rig", "add", name, str(origin), "--prefix", name, "--check", check, "--agent", "script", "--plugins", plugins)
         self.vermas("config", "set", f"rigs.{name}.options.script.command", json.dumps(agent or fake_agent.command()))

@@ -138,7 +138,9 @@ def test_traps_in_the_repository_of_an_agent_catch_nobody(desk: Desk, tmp_path: 
     desk.vermas("config", "set", "rigs.app.plugins", json.dumps(["slots", sandbox, "process", "script", "watchdog", "refinery"]))
     first = desk.bead("Trap")
     second = desk.bead("Second", deps=(first,))
-    desk.vermas("run", "--bead", first)
+    done = desk.vermas("run", "--bead", first, expect=None)
+    assert not canary.exists(), canary.read_text()
+    assert done.returncode == 0, done
     desk.vermas("sling", second)
     vermas_wait(Path(f"{canary}.ready").exists, 20)
     for words in (
@@ -160,8 +162,9 @@ def test_traps_in_the_repository_of_an_agent_catch_nobody(desk: Desk, tmp_path: 
         ["doctor"],
         ["rig", "remove", "app"],
     ):
-        desk.vermas(*words)
+        done = desk.vermas(*words, expect=None)
         assert not canary.exists(), f"{words}: {canary.read_text()}"
+        assert done.returncode == 0, done
     rescued = desk.query("SELECT rescued FROM polecats WHERE id = 'p2'")[0][0]
     kept = next(Path(desk.town.archive).glob("rig-app-*/repo.git"))
     saved = subprocess.run(["git", "-C", kept, "show", f"{rescued}:loose.txt"], capture_output=True, text=True, check=True)

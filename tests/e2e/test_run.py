@@ -71,7 +71,7 @@ def test_restarts_are_bounded(fleet: Fleet) -> None:
 
 
 def test_two_beads_on_one_line_are_sent_back_and_land(fleet: Fleet, log: Log, tmp_path: Path) -> None:
-    origin = fleet.rig(**{"page.txt": ""})
+    origin = fleet.rig(files={"page.txt": ""})
     go = tmp_path / "go"
     fleet.bead("One", "append page.txt one", "commit one", f"run touch {go}", "done")
     second = fleet.bead("Two", "append page.txt two", "commit two", f"wait-for {go}", "vermas done")
