@@ -19,7 +19,8 @@ Wait = Callable[..., object]
 
 
 def candidate_of(works: Any) -> Candidate:
-    return works.candidate(works.change({"a.txt": "a\n"}))
+    candidate: Candidate = works.candidate(works.change({"a.txt": "a\n"}))
+    return candidate
 
 
 def attempts_of(works: Any) -> list[Path]:
