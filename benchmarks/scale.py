@@ -31,8 +31,9 @@ def watched(place: Path, repository: Path, runtime: str, sessions: int) -> list[
     bench.working(sessions)
     time.sleep(_TICK_S)  # until all is quiet
     before = _cpu_s(run.pid)
-    processes = _processes(run.pid, here / "strace.txt")
+    time.sleep(_WATCHED_S)
     used = _cpu_s(run.pid) - before
+    processes = _processes(run.pid, here / "strace.txt")
     status = dict(line.split(":", 1) for line in Path(f"/proc/{run.pid}/status").read_text().splitlines())
     peak = int(status["VmHWM"].split()[0]) / 1024
     bench.stop(run)
@@ -44,7 +45,6 @@ def watched(place: Path, repository: Path, runtime: str, sessions: int) -> list[
 def _processes(pid: int, log: Path) -> int | None:
     """How many programs a process starts while it is watched; None without strace."""
     if shutil.which("strace") is None:
-        time.sleep(_WATCHED_S)
         return None
     trace = subprocess.Popen(["strace", "-qq", "-f", "-e", "trace=execve", "-o", str(log), "-p", str(pid)], stderr=subprocess.DEVNULL)
     time.sleep(_WATCHED_S)

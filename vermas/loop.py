@@ -13,6 +13,7 @@ import queue
 import re
 import selectors
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -237,11 +238,11 @@ class RigLoop:
             self._schedule.wake(polecat_id, time.monotonic() + wait.seconds)
             if wait.ask_runtime:
                 self._schedule.ask.add(polecat_id)
-        self._watch(polecat_id)
-        if effects:
-            row = polecats.get(self.site.store.read, polecat_id)
-            if row is None or row["gone"] or row["want"] == "stop":
-                self._schedule.wake(_DISPATCH)
+        row = polecats.get(self.site.store.read, polecat_id)
+        if row is not None and not row["gone"] and polecat_id not in self._pidfds:
+            self._watch(row)
+        if effects and (row is None or row["gone"] or row["want"] == "stop"):
+            self._schedule.wake(_DISPATCH)
 
     def _land_waits(self, effects: int, wait: landing.Waiting) -> None:
         if wait.seconds is not None:
@@ -255,19 +256,16 @@ class RigLoop:
                     self._schedule.wake(row["id"])
             self._schedule.wake(_DISPATCH)
 
-    def _watch(self, polecat_id: str) -> None:
+    def _watch(self, row: sqlite3.Row) -> None:
         """Hear of the death of a session's supervisor at once, however it dies. Linux; elsewhere the tick finds it."""
-        row = polecats.get(self.site.store.read, polecat_id)
-        if row is None or row["gone"] or polecat_id in self._pidfds:
-            return
-        session = polecats.session(self.site.store.read, polecat_id, row["session_no"])
+        session = polecats.session(self.site.store.read, row["id"], row["session_no"])
         if session is None or session["state"] != "running":
             return
         record = read_record(SessionPaths(self.site.polecat(row)).record)
         pidfd = open_pidfd(record) if record is not None else None
         if pidfd is not None:
-            self._pidfds[polecat_id] = pidfd
-            self._selector.register(pidfd, selectors.EVENT_READ, polecat_id)
+            self._pidfds[row["id"]] = pidfd
+            self._selector.register(pidfd, selectors.EVENT_READ, row["id"])
 
     def _watch_check(self, pid: int) -> None:
         """The same for a check's supervisor. Linux; elsewhere the landing is looked at every second."""
