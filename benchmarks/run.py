@@ -4,7 +4,8 @@
 
 Every round runs the floor and each runtime once, in turn, so that other work on the machine disturbs all alike. A run counts only when
 everything landed and nothing is left. Times are of whole processes, from the start of `vermas` to its end. CPU times hold all that was
-started: git, tmux, supervisors, agents and the verbs they call.
+started: git, tmux, supervisors, agents and the verbs they call. Where others use the machine too, the ratio of CPU times says more than
+that of wall times: whoever has more processes gets a larger share.
 """
 
 from __future__ import annotations
@@ -17,7 +18,19 @@ from pathlib import Path
 
 from workbench import HERE, VERMAS, Bench, Cost, machine, measure, real_repository, small_repository, table, workplace
 
-HEADS = ("repository", "slots", "who", "tasks/min", "of the floor", "CPU ms/task", "runner", "its git, tmux", "sessions", "peak MB")
+HEADS = (
+    "repository",
+    "slots",
+    "who",
+    "tasks/min",
+    "of the floor",
+    "CPU ms/task",
+    "of the floor",
+    "runner",
+    "its git, tmux",
+    "sessions",
+    "peak MB",
+)
 
 
 def floor(place: Path, repository: Path, slots: int, tasks: int) -> Cost:
@@ -45,11 +58,12 @@ def vermas(place: Path, repository: Path, runtime: str, slots: int, tasks: int) 
 def rows(name: str, slots: int, tasks: int, costs: dict[str, list[Cost]]) -> list[list[str]]:
     """A line for the floor and for each runtime; ratios are the median of the rounds' own."""
     found = []
+    raw_cpu = statistics.median(cost.total_s for cost in costs["floor"]) / tasks * 1000
     for who, taken in costs.items():
         ratio = statistics.median(raw.wall_s / cost.wall_s for raw, cost in zip(costs["floor"], taken, strict=True))
         per_minute = statistics.median(60 * tasks / cost.wall_s for cost in taken)
         total, own, children = (statistics.median(values) / tasks * 1000 for values in zip(*map(_cpu, taken), strict=True))
-        line = [name, str(slots), who, f"{per_minute:.0f}", f"{ratio:.2f}", f"{total:.0f}"]
+        line = [name, str(slots), who, f"{per_minute:.0f}", f"{ratio:.2f}", f"{total:.0f}", f"{raw_cpu / total:.2f}"]
         if who == "floor":
             found.append([*line, "", "", "", ""])
         else:
