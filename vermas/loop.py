@@ -16,15 +16,16 @@ import socket
 import sqlite3
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from vermas.beads import exchange
-from vermas.errors import VermasError
+from vermas.errors import StoreError, VermasError
 from vermas.git import HELD
 from vermas.lifecycle import landing, reconcile
-from vermas.lifecycle.advance import FAILURES, Wait
+from vermas.lifecycle.advance import FAILURES, Wait, failed
 from vermas.lifecycle.dispatch import Dispatched, dispatch
 from vermas.lifecycle.orphans import end_orphans
 from vermas.lifecycle.site import Site
@@ -36,6 +37,8 @@ from vermas.types import Event, Observation
 TICK_S = 5.0
 EXPORT_S = 1.0
 _OBSERVERS_S = 5.0
+_BARRED_S = 30.0
+_TRACE_CHARS = 4000
 _WORKERS = 8
 _NEVER = float("inf")
 _POLECAT = re.compile(r"p[0-9]+")
@@ -57,15 +60,19 @@ class _Schedule:
     due: dict[str, float] = field(default_factory=dict)
     busy: dict[str, Future[object]] = field(default_factory=dict)
     ask: set[str] = field(default_factory=set)
+    barred: dict[str, float] = field(default_factory=dict)
 
     def wake(self, key: str, at: float = 0.0) -> None:
         self.due[key] = min(self.due.get(key, _NEVER), at)
 
     def ready(self, now: float) -> list[str]:
-        return [key for key, at in self.due.items() if at <= now and key not in self.busy]
+        return [key for key in self.due if self._at(key) <= now and key not in self.busy]
 
     def next_at(self) -> float:
-        return min((at for key, at in self.due.items() if key not in self.busy), default=_NEVER)
+        return min((self._at(key) for key in self.due if key not in self.busy), default=_NEVER)
+
+    def _at(self, key: str) -> float:
+        return max(self.due[key], self.barred.get(key, 0.0))
 
 
 _LANDING = "landing"
@@ -217,6 +224,10 @@ class RigLoop:
             if not future.done():
                 continue
             del self._schedule.busy[key]
+            bug = future.exception()
+            if bug is not None:
+                self._broke(key, bug)
+                continue
             result = future.result()
             if isinstance(result, Dispatched):
                 self._dispatched(result)
@@ -224,6 +235,20 @@ class RigLoop:
                 self._settled(key, result[0], result[1])
             elif isinstance(result, tuple) and isinstance(result[1], landing.Waiting):
                 self._land_waits(result[0], result[1])
+
+    def _broke(self, key: str, bug: BaseException) -> None:
+        """A bug in the step of one item costs that item alone. What is wrong with the database is everybody's and ends the loop."""
+        if isinstance(bug, StoreError) or not isinstance(bug, Exception):
+            raise bug
+        trace = "".join(traceback.format_exception(bug))[-_TRACE_CHARS:]
+        row = polecats.get(self.site.store.read, key)
+        if row is not None:
+            wait_s = failed(self.site, row, bug, trace=trace).seconds or _BARRED_S
+        else:
+            wait_s = _BARRED_S
+            self.site.note("effect-failed", why=f"{key}: {bug!r}", retry_in_s=wait_s, traceback=trace)
+        self._schedule.barred[key] = time.monotonic() + wait_s
+        self._schedule.wake(key)
 
     def _dispatched(self, result: Dispatched) -> None:
         self.waiting = dict(result.waiting)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -244,3 +245,19 @@ def test_watch_takes_new_beads_and_leaves_on_request(fleet: Fleet, vermas_wait: 
     run.send_signal(signal.SIGTERM)
     run.communicate(timeout=20)
     assert run.returncode == 130 and fleet.status_of(bead) == "closed"
+
+
+def test_a_bug_in_one_polecats_step_costs_that_polecat_alone(fleet: Fleet, log: Log, tmp_path: Path, vermas_wait: Wait) -> None:
+    origin = fleet.rig()
+    fleet.vermas("sling", fleet.bead("Odd", f"wait-for {tmp_path / 'never'}"))
+    with sqlite3.connect(fleet.town.db) as db:
+        db.execute("INSERT INTO signals (polecat_id, session_no, name, mono, data) VALUES ('p1', 1, 'odd', 0, 'not JSON')")
+    db.close()
+    fleet.bead("Good", "write good.txt x", "commit good", "done")
+    run = fleet.start("run")
+    vermas_wait(lambda: log(origin)[0] == "good", 30)
+    vermas_wait(lambda: fleet.query("SELECT 1 FROM events WHERE kind = 'effect-failed' AND polecat_id = 'p1'"), 30)
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=30)
+    assert run.returncode == 130 and "Traceback" not in err
+    assert "JSONDecodeError" in fleet.query("SELECT data FROM events WHERE kind = 'effect-failed'")[0][0]

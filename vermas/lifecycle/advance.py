@@ -40,7 +40,7 @@ def advance(site: Site, polecat_id: str, seen: Observation | None) -> Wait | Non
     try:
         wait = _step(site, row, _held_s(row), seen)
     except (VermasError, OSError) as error:
-        return _failed(site, row, error)
+        return failed(site, row, error)
     if wait is None and row["failures"]:
         with site.store.write() as db:
             polecats.update(db, row["id"], failures=0)
@@ -147,13 +147,14 @@ def _end(site: Site, row: sqlite3.Row, held_s: float) -> Wait | None:
     return None
 
 
-def _failed(site: Site, row: sqlite3.Row, error: Exception) -> Wait:
-    """Count the failure, wait longer each time, and call a human when it goes on."""
+def failed(site: Site, row: sqlite3.Row, error: Exception, *, trace: str = "") -> Wait:
+    """Count the failure, wait longer each time, and call a human when it goes on. `trace` says where, when it is a bug."""
     failures = row["failures"] + 1
     delay = min(60.0, _RETRY_S * 2 ** (failures - 1))
     with site.store.write() as db:
         polecats.update(db, row["id"], failures=failures, hold_boot=polecats.boot_id(), hold_mono=time.monotonic() + delay)
-        site.record(db, "effect-failed", row, why=str(error), failures=failures, retry_in_s=delay, unknown=isinstance(error, PluginTimeout))
+        why, unknown = str(error) or type(error).__name__, isinstance(error, PluginTimeout)
+        site.record(db, "effect-failed", row, why=why, failures=failures, retry_in_s=delay, unknown=unknown, traceback=trace)
         if failures >= FAILURES:
             body = f"{error}\nLook: vermas why {row['id']}"
             site.call_human(db, row, key="effect", severity="high", title=f"{row['bead_id']}: cannot go on", body=body)
