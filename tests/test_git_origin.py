@@ -201,7 +201,6 @@ def test_merges(made: tuple[Path, Repository, str]) -> None:
     assert not vault.is_ancestor(one, sha)
     with pytest.raises(GitError):
         vault.merge_tree(one, "0" * 40)
-    assert vault.changed_files(sha, other) == ["other.txt"]
 
 
 def test_refs_change_together_or_not_at_all(made: tuple[Path, Repository, str]) -> None:

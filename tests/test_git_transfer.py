@@ -47,8 +47,7 @@ def test_a_small_change(rig: Rig, vault: Repository) -> None:
     vault.fetch(rig.yard, sha, "refs/vermas/test/1")
     assert git(rig.vault, "rev-parse", "refs/vermas/test/1") == sha
     git(rig.vault, "fsck", "--strict", "--connectivity-only")
-    assert vault.history(f"{base_of(vault)}..{sha}")[0].subject == "work"
-    assert vault.count(base_of(vault), sha) == 2
+    assert git(rig.vault, "log", "--format=%s", f"{base_of(vault)}..{sha}").split() == ["work", "work"]
 
 
 @pytest.mark.parametrize("have", [True, False])

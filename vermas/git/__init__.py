@@ -14,11 +14,10 @@ from vermas.git.repository import Repository
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vermas.git.origin import PushResult, create_rig_repositories, default_branch, ls_remote, push, refresh_target, target_ref
-    from vermas.git.values import Commit, MergeResult
+    from vermas.git.values import MergeResult
 
 __all__ = [
     "HELD",
-    "Commit",
     "MergeResult",
     "PushResult",
     "Repository",

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 from vermas.errors import GitError
 from vermas.git import files
-from vermas.git.objects import CommitObject, commits_since, has_object, parse_commit, read_commit, write_object
+from vermas.git.objects import CommitObject, has_object, parse_commit, read_commit, write_object
 from vermas.git.process import HELD, Result, run, untrusted
 from vermas.git.transfer import import_commit
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from git import Repo
 
-    from vermas.git.values import Commit, MergeResult
+    from vermas.git.values import MergeResult
 
 _CONFIG = {
     "gc.auto": "0",
@@ -181,27 +181,6 @@ class Repository:
     def delete_ref(self, ref: str, old: str | None = None) -> None:
         """Delete `ref`; with `old` only if it is there now. An absent ref is success without `old`."""
         self.update_refs([(ref, "", old)])
-
-    def history(self, commits: str, limit: int = 50) -> list[Commit]:
-        """The newest commits of a range such as `base..head`, the newest first."""
-        out = self.git("log", "-z", f"-{limit}", "--no-show-signature", "--format=%H%n%P%n%an%n%ct%n%s", "--end-of-options", commits, "--")
-        from vermas.git.values import Commit
-
-        found = []
-        for record in os.fsdecode(out.stdout).split("\0"):
-            if record:
-                sha, parents, author, at, subject = record.split("\n", 4)
-                found.append(Commit(sha, tuple(parents.split()), author, int(at), subject))
-        return found
-
-    def count(self, base: str, head: str) -> int:
-        """How many commits `head` has that `base` has not."""
-        known = commits_since(self.objects, base, head)
-        return int(self.git("rev-list", "--count", head, f"^{base}", "--").text) if known is None else known
-
-    def changed_files(self, base: str, head: str) -> list[str]:
-        """The paths that differ between two commits."""
-        return self.git("diff-tree", "-r", "-z", "--name-only", "--no-renames", base, head, "--").fields()
 
     @contextmanager
     def gitpython(self, environment: Mapping[str, str] | None = None) -> Iterator[Repo]:

@@ -11,14 +11,3 @@ class MergeResult:
 
     tree: str
     conflicts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """One line of a history: `at` is the committer's time in seconds since the epoch."""
-
-    sha: str
-    parents: tuple[str, ...]
-    author: str
-    at: int
-    subject: str
