@@ -156,3 +156,17 @@ def test_in_session_verbs_outside_of_a_session(fleet: Fleet) -> None:
         assert "not a VerMAS session" in fleet.vermas(verb, expect=8).stderr
     assert fleet.vermas("signal", "../x", expect=2).stderr.startswith("vermas: usage: vermas signal")
     assert fleet.vermas("handoff", expect=2).stderr.startswith("vermas: usage: vermas handoff")
+
+
+def test_only_homes_of_polecats_expire_in_the_archive(fleet: Fleet) -> None:
+    fleet.rig()
+    archive = Path(fleet.town.archive)
+    work = archive / "rig-old-20260101-000000-abcd" / "repo.git"
+    work.mkdir(parents=True)
+    for number in range(1000, 1210):
+        (archive / f"p{number}").mkdir()
+    fleet.bead("One more")
+    fleet.vermas("run")
+    assert work.exists()
+    left = sorted(path.name for path in archive.glob("p*"))
+    assert len(left) == 200 and left[-1] == "p1209"

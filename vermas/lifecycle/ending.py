@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import time
@@ -10,7 +11,7 @@ import time
 from vermas.errors import Unsupported, VermasError
 from vermas.lifecycle import observe
 from vermas.lifecycle.environment import tag
-from vermas.lifecycle.site import Site, sandbox_of
+from vermas.lifecycle.site import Site, sandbox_of, session_of
 from vermas.lifecycle.spawn import SessionPaths
 from vermas.processes import read_record, sweep, terminate
 from vermas.store import beads, incidents, polecats, submissions
@@ -19,13 +20,14 @@ from vermas.types import Observation, Sandbox
 GRACE_S = 5.0
 _KEPT_ARCHIVES = 200
 _TAIL_BYTES = 4000
+_POLECAT = re.compile(r"p[0-9]+")
 
 
 def stop_session(site: Site, row: sqlite3.Row, session: sqlite3.Row, *, why: str) -> None:
     """End the present session's process tree: by its runtime, and by its supervisor's record where the runtime fails."""
     with site.store.write() as db:
         polecats.update_session(db, row["id"], row["session_no"], stopped_by=why)
-    handle = observe.handle_of(session)
+    handle = session_of(session)
     try:
         if handle is not None:
             site.hooks.session_stop(handle, GRACE_S)
@@ -81,7 +83,7 @@ def end_session(site: Site, row: sqlite3.Row, session: sqlite3.Row, seen: Observ
 
 def _tail(site: Site, session: sqlite3.Row) -> str:
     """The end of what a session printed, when its runtime still has it."""
-    handle = observe.handle_of(session)
+    handle = session_of(session)
     if handle is None:
         return ""
     try:
@@ -158,10 +160,7 @@ def _archive(site: Site, home: str, polecat_id: str) -> None:
         os.unlink(site.town.session_lock(polecat_id))
     except FileNotFoundError:
         pass
-    kept = sorted(os.listdir(site.town.archive), key=_number)
+    # removed rigs lie here too, with all their work: only the homes of polecats ever expire
+    kept = sorted((name for name in os.listdir(site.town.archive) if _POLECAT.fullmatch(name)), key=lambda name: int(name[1:]))
     for name in kept[:-_KEPT_ARCHIVES]:
         shutil.rmtree(os.path.join(site.town.archive, name), ignore_errors=True)
-
-
-def _number(name: str) -> int:
-    return int(name[1:]) if name[1:].isdigit() else 0
