@@ -12,7 +12,7 @@ from vermas.lifecycle.site import Site, sandbox_of, session_of
 from vermas.lifecycle.spawn import SessionPaths
 from vermas.processes import ExitRecord, lock_held, read_exit, read_record
 from vermas.store import polecats
-from vermas.types import AgentEvent, Evidence, Observation, Polecat, Session
+from vermas.types import AgentEvent, Evidence, Observation, Polecat
 
 _LOCAL = "local"
 
@@ -49,11 +49,6 @@ def truth(site: Site, polecat: Polecat, session: sqlite3.Row, seen: Observation 
     if seen.state == "alive":
         return Observation(state="unknown", why="its supervisor has not started yet")
     return Observation(state="gone", why=seen.why or "the runtime has no such session") if seen.state != "unknown" else seen
-
-
-def handle_of(session: sqlite3.Row) -> Session | None:
-    """The runtime's handle of a session."""
-    return session_of(session)
 
 
 def exit_of(polecat: Polecat) -> ExitRecord | None:

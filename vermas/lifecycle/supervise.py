@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from vermas.errors import Unsupported
 from vermas.lifecycle import observe
-from vermas.lifecycle.site import Site
+from vermas.lifecycle.site import Site, session_of
 from vermas.lifecycle.spawn import SessionPaths
 from vermas.store import polecats
 from vermas.types import ACTIONS, Evidence, Finding, History, Observation, PastStep, Polecat, Step
@@ -125,7 +125,7 @@ def prompt(site: Site, row: sqlite3.Row, session: sqlite3.Row) -> bool:
 def nudge(site: Site, row: sqlite3.Row, text: str, key: str) -> None:
     """Send a message to the present session and record the receipt."""
     session = polecats.session(site.store.read, row["id"], row["session_no"])
-    handle = observe.handle_of(session) if session is not None else None
+    handle = session_of(session) if session is not None else None
     if handle is None:
         return
     try:
